@@ -1,0 +1,288 @@
+"""What travels between the stages and lies in a run's folder: frozen records, each field with its unit.
+
+Nothing here imports torch. Log-probs are natural and summed over the response's tokens, its end token included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SCHEMA = 1  # of report.json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gold:
+    """What the data set knows to be true of one prompt's answer; `evals.gold` reads it."""
+
+    kind: str  # "number": the answer is a number in the response; "word": it is a word or phrase in it
+    answers: tuple[str, ...]  # any one of them is correct
+    wrong: tuple[str, ...] = ()  # known wrong answers: a response that gives one is incorrect
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One labelled preference: a prompt and two responses."""
+
+    prompt_id: str  # digest of the normalised prompt: the cluster of every interval
+    question: str  # the prompt as a person wrote it (instruction and input), for judges and reports
+    prompt: str  # the prompt as the model reads it, in its template
+    chosen: str
+    rejected: str
+    gold: Gold | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """The three parts of a data set; no prompt_id is in two of them."""
+
+    train: tuple[Pair, ...]
+    judge: tuple[Pair, ...]  # judges are fitted on these
+    test: tuple[Pair, ...]  # everything reported is measured on these
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """A checkpoint's greedy answer to one held-out prompt."""
+
+    prompt_id: str
+    text: str
+    tokens: int  # end token included
+    truncated: bool  # stopped by the length limit
+    token_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A checkpoint's answer at temperature 1, with its divergence from the anchor along it."""
+
+    prompt_id: str
+    text: str
+    tokens: int
+    truncated: bool
+    kl_nats: float  # Rao-Blackwellised: exact KL at each position, summed
+    k1_nats: float  # log π(y) − log a(y), the plain estimate kept as a check
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairLogp:
+    """Log-probs that one checkpoint gives one held-out pair. `pair` is its row in the test split."""
+
+    pair: int
+    prompt_id: str
+    chosen_logp: float  # nats, summed
+    rejected_logp: float
+    chosen_tokens: int
+    rejected_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One judge on one prompt: P(the trial's completion beats the anchor's), asked in both orders.
+
+    None where the judge gave no readable answer: counted as unscored, never as a loss.
+    """
+
+    judge: str
+    prompt_id: str
+    p_first: float | None  # the trial's completion shown first
+    p_second: float | None  # shown second
+    problem: str | None = None  # why it is unscored
+
+    @property
+    def p_win(self) -> float | None:
+        """Swap-debiased probability that the trial wins; None if either order is unscored."""
+        if self.p_first is None or self.p_second is None:
+            return None
+        return (self.p_first + self.p_second) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One number with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    unit: str  # "share", "nats", "tokens", "ratio", "nats/token"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """How often one kind of bad response beats the prompt's own chosen response, by one judge."""
+
+    name: str  # "constant: Sure!", "another prompt's response", "opener on another's response"
+    win_rate: Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeCard:
+    """What one judge was measured to be, on held-out labelled pairs, before anything it says is believed."""
+
+    name: str  # as asked for: "probe", "ollama:llama3.2", "rule:gold"
+    description: str  # model, digest, how it decides
+    accuracy: Score  # P-weighted agreement with the labels is not used: share of pairs ranked right, ties half
+    contrasts: tuple[Contrast, ...]
+    position_consistency: Score  # share of pairs with the same winner in both orders
+    first_slot_rate: Score  # mean P(the first shown wins)
+    longer_rate: Score  # share of pairs where it prefers the longer response, ties half
+    unscored: int  # pairs of the qualification without a readable verdict
+    able: bool
+    robust: bool
+    reasons: tuple[str, ...] = ()  # one sentence for each thing it failed
+
+    @property
+    def qualified(self) -> bool:
+        """Only a judge that is both may decide the answer."""
+        return self.able and self.robust
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageLedger:
+    """What one stage of one trial cost."""
+
+    objective: str  # "sft", "dpo"
+    digest: str  # of the checkpoint that it made
+    reference: str  # "none", "frozen", "soft", "hard"
+    steps: int
+    pairs: int  # rows consumed (a pair for a preference objective, a chosen response for sft)
+    distinct_pairs: int
+    epochs: float
+    tokens: int  # useful tokens that the policy was trained on, prompts included
+    policy_flops: float  # forward and backward
+    reference_flops: float  # reference passes
+    update_flops: float  # optimizer steps: memory-bound, at their FLOP-equivalent
+    refresh_flops: float  # refreshes of a moving reference, likewise
+    budget_flops: float | None  # this stage's share; None where the budget is counted in pairs
+    reference_lag_steps: float | None  # mean age of the reference in steps; None without a moving one
+    device_seconds: float  # all of the above, as if alone
+    peak_memory_bytes: int
+
+    @property
+    def flops(self) -> float:
+        """Everything charged for this stage."""
+        return self.policy_flops + self.reference_flops + self.update_flops + self.refresh_flops
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """What one trial is charged, as if it had run alone, and what sharing saved."""
+
+    stages: tuple[StageLedger, ...]
+    budget_flops: float | None
+    budget_pairs: int | None  # set where the budget is counted in pairs instead
+    shared_flops: float  # charged, but computed once for several trials
+    shared_seconds: float
+
+    @property
+    def flops(self) -> float:
+        return sum(stage.flops for stage in self.stages)
+
+    @property
+    def device_seconds(self) -> float:
+        return sum(stage.device_seconds for stage in self.stages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialScores:
+    """All that was measured of one trial. `per_prompt` holds what paired comparisons need: metric → prompt_id → value."""
+
+    recipe: str
+    seed: int
+    scores: dict[str, Score]
+    per_prompt: dict[str, dict[str, float]]
+    commonest_opening: str  # the first 4 tokens that the most completions share
+    openings_new: bool  # that opening is not the anchor's commonest one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two trials, one metric, paired by prompt: a − b."""
+
+    a: str  # "RECIPE" or "anchor"; with several seeds "RECIPE@SEED"
+    b: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p: float  # sign-flip permutation
+    p_holm: float  # Holm over all pairs of this metric
+    n: int  # prompts
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStep:
+    """One line of train.jsonl, in the field's names (see `harness.store` for the slashes)."""
+
+    stage: int
+    step: int
+    spent: float  # fraction of the stage's budget spent after this step
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    num_tokens: int
+    rewards_chosen: float | None = None  # beta · log-ratio, nats; None for sft
+    rewards_rejected: float | None = None
+    rewards_accuracies: float | None = None
+    rewards_margins: float | None = None
+    logps_chosen: float | None = None
+    logps_rejected: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One trial as its folder holds it."""
+
+    recipe: str
+    seed: int
+    steps: tuple[TrainStep, ...]
+    ledger: Ledger
+    completions: tuple[Completion, ...]
+    samples: tuple[Sample, ...]
+    pairs: tuple[PairLogp, ...]
+    verdicts: tuple[Verdict, ...]
+    scores: TrialScores
+
+    @property
+    def name(self) -> str:
+        return f"{self.recipe}@{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchRecord:
+    """What was compared: enough to say it in a report and to run it again. Filled from bench.toml."""
+
+    model: str  # "smollm2-135m"
+    model_digest: str
+    model_note: str  # "4-bit export of an instruct-tuned model", or ""
+    data: str
+    data_digest: str
+    template: str
+    rows: dict[str, int]  # train, judge, test → number of pairs
+    budget: str  # as asked: "60s"
+    budget_flops: float | None
+    budget_pairs: int | None
+    flops_per_second: float | None  # calibrated; None where the budget was not a time
+    eval_prompts: int
+    judges: tuple[str, ...]
+    recipes: tuple[str, ...]
+    recipe_summaries: dict[str, str] = field(default_factory=dict)
+    seeds: int = 1
+    dtype: str = "bfloat16"
+    digest: str = ""  # of bench.toml
+    command: str = ""  # that reproduces it
+    failed: dict[str, str] = field(default_factory=dict)  # trial → why it has no scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A whole run, as the report reads it. `prompts` and `gold` are by prompt_id, for the held-out prompts shown."""
+
+    bench: BenchRecord
+    anchor_completions: tuple[Completion, ...]
+    anchor_steps: tuple[TrainStep, ...]
+    trials: tuple[TrialRecord, ...]
+    judges: tuple[JudgeCard, ...]
+    comparisons: tuple[Comparison, ...]
+    questions: dict[str, str]  # prompt_id → the question as a person wrote it
+    references: dict[str, str]  # prompt_id → the data set's chosen response
