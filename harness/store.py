@@ -91,7 +91,7 @@ def read_json(path: Path, kind: type[R]) -> R:
 
 def read_jsonl(path: Path, kind: type[R]) -> tuple[R, ...]:
     """Read records one from a line; HarnessError names the file and line when one is damaged."""
-    lines = _read_text(path).splitlines()
+    lines = _read_text(path).split("\n")  # not splitlines: text holds U+2028 too
     return tuple(_parse(path, kind, line, f":{n}") for n, line in enumerate(lines, 1) if line.strip())
 
 
