@@ -17,6 +17,7 @@ class Gold:
     kind: str  # "number": the answer is a number in the response; "word": it is a word or phrase in it
     answers: tuple[str, ...]  # any one of them is correct
     wrong: tuple[str, ...] = ()  # known wrong answers: a response that gives one is incorrect
+    given: tuple[str, ...] = ()  # numbers of the question, which a response may repeat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,16 @@ class Splits:
     train: tuple[Pair, ...]
     judge: tuple[Pair, ...]  # judges are fitted on these
     test: tuple[Pair, ...]  # everything reported is measured on these
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutPrompt:
+    """One line of prompts.jsonl: a prompt that every trial answered, and what the data says of it."""
+
+    prompt_id: str
+    question: str  # as a person wrote it
+    chosen: str  # the data set's chosen response
+    gold: Gold | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,18 +282,20 @@ class BenchRecord:
     dtype: str = "bfloat16"
     digest: str = ""  # of bench.toml
     command: str = ""  # that reproduces it
+    data_notes: tuple[str, ...] = ()  # what was left out of the data, a sentence each
     failed: dict[str, str] = field(default_factory=dict)  # trial → why it has no scores
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """A whole run, as the report reads it. `prompts` and `gold` are by prompt_id, for the held-out prompts shown."""
+    """A whole run, as the report reads it. Only finished trials are in `trials`, in the order of the recipes."""
 
     bench: BenchRecord
     anchor_completions: tuple[Completion, ...]
     anchor_steps: tuple[TrainStep, ...]
     trials: tuple[TrialRecord, ...]
-    judges: tuple[JudgeCard, ...]
+    judges: tuple[JudgeCard, ...]  # in the order asked for
     comparisons: tuple[Comparison, ...]
-    questions: dict[str, str]  # prompt_id → the question as a person wrote it
-    references: dict[str, str]  # prompt_id → the data set's chosen response
+    prompts: tuple[HeldOutPrompt, ...]
+    anchor_scores: TrialScores | None = None  # anchor/scores.json: its quality figures, where written
+    unfinished: tuple[str, ...] = ()  # trials begun, or asked for, that have neither scores nor an error

@@ -1,0 +1,1 @@
+"""Where the graph of stages runs."""

@@ -1,0 +1,1 @@
+"""What may be compared: a registry of recipes, each one short file."""

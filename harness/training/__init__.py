@@ -1,0 +1,1 @@
+"""Fair budgets, batches planned ahead, and the loop that spends them."""

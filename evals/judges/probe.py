@@ -1,0 +1,183 @@
+"""The embedded judge: a Bradley-Terry reward head on a frozen language model, fitted on the judge split.
+
+Features of a response: mean hidden states at two middle layers, the last token's at the top, its log-probs with and
+without the prompt (sum, mean, maximum, difference) and its length. The head is fitted on labelled pairs and on contrast
+responses: chosen and rejected each beat another prompt's response, a constant, and an opener on another's answer.
+Without the contrasts it falls for manners alone: an opener on another prompt's answer beats the right one.
+Shapes: N tokens · M response tokens · R responses · D width · F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit
+from torch import Tensor
+
+from evals.judges.contrast import fitting_contrasts
+from evals.judges.protocol import Opinion, Question
+from harness.records import Pair
+from models.language_model import LanguageModel, batches, make_row
+from models.packing import Packed, Row, pack
+
+FIT_PAIRS = 160  # labelled pairs read at most: each costs five responses
+BATCH_TOKENS = 4096
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
+FOLDS = 4
+
+Floats = NDArray[np.float64]
+
+
+class Probe:
+    """Judges by the fitted head: P(first wins) = σ(reward(first) − reward(second)), the same in both orders."""
+
+    def __init__(self, model: LanguageModel, model_name: str, *, name: str = "probe") -> None:
+        self.name = name
+        self.description = f"Bradley-Terry reward head on frozen {model_name}"
+        self._model = model
+        self._features: dict[tuple[str, str], Floats] = {}
+        self._scale: Floats = np.ones(1)
+        self._head: Floats = np.zeros(1)
+
+    def fit(self, pairs: Sequence[Pair], *, seed: int) -> Probe:
+        """Fit on labelled pairs and contrasts made from them; the ridge is chosen by cross-validation over prompts."""
+        pairs = pairs[:FIT_PAIRS]
+        wins = [_Win(p.prompt_id, p.question, p.chosen, p.rejected) for p in pairs]
+        for contrast in fitting_contrasts(pairs, seed=seed):
+            p = contrast.pair
+            wins += [_Win(p.prompt_id, p.question, y, contrast.text) for y in (p.chosen, p.rejected)]
+        self._read([(w.question, text) for w in wins for text in (w.better, w.worse)])
+        better_WF = np.stack([self._features[w.question, w.better] for w in wins])
+        worse_WF = np.stack([self._features[w.question, w.worse] for w in wins])
+        self._scale = np.concatenate((better_WF, worse_WF)).std(axis=0) + 1e-6
+        differences_WF = (better_WF - worse_WF) / self._scale
+        ridge = _best_ridge(differences_WF, [w.prompt_id for w in wins])
+        self._head = _fit_head(differences_WF, ridge)
+        self.description += f", fitted on {len(pairs)} labelled pairs and {len(wins) - len(pairs)} contrasts, ridge {ridge:g}"
+        return self
+
+    def p_first_wins(self, questions: Sequence[Question]) -> list[Opinion]:
+        """P(first wins) for each question."""
+        self._read([(q.question, text) for q in questions for text in (q.first, q.second)])
+        rewards = [(self._reward(q.question, q.first), self._reward(q.question, q.second)) for q in questions]
+        return [Opinion(p_first=float(expit(first - second))) for first, second in rewards]
+
+    def _reward(self, question: str, response: str) -> float:
+        return float((self._features[question, response] / self._scale) @ self._head)
+
+    def _read(self, asked: Sequence[tuple[str, str]]) -> None:
+        """Compute the features that are not known yet; the responses to one prompt share a row."""
+        wanted: dict[str, list[str]] = {}
+        for question, response in dict.fromkeys(asked):
+            if (question, response) not in self._features:
+                wanted.setdefault(question, []).append(response)
+        questions = list(wanted)
+        rows = [make_row(self._model.tokens, as_prompt(q, self._model), wanted[q]) for q in questions]
+        for part in batches(rows, BATCH_TOKENS):
+            values_RF = iter(response_features(self._model, [rows[i] for i in part]))
+            for i in part:
+                for response in wanted[questions[i]]:
+                    self._features[questions[i], response] = next(values_RF)
+
+
+class _Win(NamedTuple):
+    prompt_id: str
+    question: str
+    better: str
+    worse: str
+
+
+def as_prompt(question: str, model: LanguageModel) -> str:
+    """The question in the judge's own chat template, or plainly where it has none."""
+    if model.tokens.chat_template is None:
+        return f"Question: {question}\nAnswer: "
+    return model.tokens.render_chat([{"role": "user", "content": question}])
+
+
+@torch.no_grad()
+def response_features(model: LanguageModel, rows: Sequence[Row]) -> Floats:
+    """Features of every response of the rows, (R, F)."""
+    depth = model.decoder.architecture.depth
+    device = model.decoder.device
+    asked = pack(rows, read_last=True).to(device)
+    final_ND, middle = model.decoder(
+        asked.tokens_N, asked.positions_N, asked.attend, dtype=model.dtype, keep=(depth // 2, 2 * depth // 3)
+    )
+    given_M = _token_logps(model, final_ND, asked)
+    start = (model.tokens.end,)
+    alone = pack([Row(prompt=start, responses=r.responses) for r in rows]).to(device)
+    alone_ND, _ = model.decoder(alone.tokens_N, alone.positions_N, alone.attend, dtype=model.dtype)
+    alone_M = _token_logps(model, alone_ND, alone)
+    own_M = _own_places(asked)
+    means = [_mean(layer_ND[own_M], asked) for layer_ND in middle]
+    scalars = [*_summaries(given_M, asked), *_summaries(alone_M, asked), *_summaries(given_M - alone_M, asked)]
+    lengths_R = torch.bincount(asked.response_M, minlength=asked.responses).float()
+    columns = [*means, final_ND[asked.ends_R], torch.stack([*scalars, lengths_R.log()], dim=1)]
+    return torch.cat(columns, dim=1).double().cpu().numpy()
+
+
+def _token_logps(model: LanguageModel, hidden_ND: Tensor, batch: Packed) -> Tensor:
+    hidden_MD = hidden_ND[batch.sources_M].to(model.dtype)
+    pieces = [
+        (part @ model.decoder.head.to(model.dtype).T).float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
+        for part, targets in zip(hidden_MD.split(512), batch.targets_M.split(512), strict=True)
+    ]
+    return torch.cat(pieces)
+
+
+def _own_places(batch: Packed) -> Tensor:
+    """Where each response token itself was read (its source is the place before)."""
+    counts_R = torch.bincount(batch.response_M, minlength=batch.responses)
+    firsts_R = batch.ends_R - counts_R + 1
+    within_M = torch.arange(len(batch.response_M), device=firsts_R.device) - (counts_R.cumsum(0) - counts_R)[
+        batch.response_M
+    ]
+    return firsts_R[batch.response_M] + within_M
+
+
+def _mean(values_MD: Tensor, batch: Packed) -> Tensor:
+    counts_R = torch.bincount(batch.response_M, minlength=batch.responses)
+    sums_RD = values_MD.new_zeros(batch.responses, values_MD.shape[1]).index_add(0, batch.response_M, values_MD)
+    return sums_RD / counts_R[:, None]
+
+
+def _summaries(logps_M: Tensor, batch: Packed) -> list[Tensor]:
+    """Mean, sum and maximum of each response's token log-probs, (R,) each."""
+    mean_R = _mean(logps_M[:, None], batch)[:, 0]
+    sum_R = logps_M.new_zeros(batch.responses).index_add(0, batch.response_M, logps_M)
+    most_R = logps_M.new_full((batch.responses,), -torch.inf).scatter_reduce(0, batch.response_M, logps_M, "amax")
+    return [mean_R, sum_R, most_R]
+
+
+def _fit_head(differences_WF: Floats, ridge: float) -> Floats:
+    """Weights that minimise the mean Bradley-Terry loss −log σ(w·d) + ridge·|w|²/2."""
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        margins = differences_WF @ weights
+        value = -log_expit(margins).mean() + ridge * weights @ weights / 2
+        slope = -(expit(-margins) @ differences_WF) / len(margins) + ridge * weights
+        return float(value), slope
+
+    start = np.zeros(differences_WF.shape[1])
+    found: Floats = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
+    return found
+
+
+def _best_ridge(differences_WF: Floats, prompt_ids: Sequence[str]) -> float:
+    """The ridge with the least held-out loss, folds cut by prompt."""
+    order = {prompt_id: n for n, prompt_id in enumerate(dict.fromkeys(prompt_ids))}
+    fold_W = np.array([order[p] % FOLDS for p in prompt_ids])
+
+    def held_out_loss(ridge: float) -> float:
+        losses = []
+        for fold in range(FOLDS):
+            head = _fit_head(differences_WF[fold_W != fold], ridge)
+            losses.append(-log_expit(differences_WF[fold_W == fold] @ head))
+        return float(np.concatenate(losses).mean())
+
+    return min(RIDGES, key=held_out_loss)

@@ -1,0 +1,50 @@
+"""What all runs share, by digest: checkpoints, reference log-probs, models, data. Bounded: the longest unused goes first."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import platformdirs
+
+from harness.errors import HarnessError
+
+LIMIT_BYTES = 20 * 2**30  # about 37 checkpoints of the embedded model
+
+
+def cache_root() -> Path:
+    """PREFBENCH_CACHE, or the user's cache folder."""
+    asked = os.environ.get("PREFBENCH_CACHE")
+    root = Path(asked).expanduser() if asked else platformdirs.user_cache_path("prefbench")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HarnessError(f"the cache {root} cannot be made ({error}): set PREFBENCH_CACHE to another") from error
+    return root
+
+
+def node_folder(root: Path, digest: str) -> Path:
+    """Where a node's results lie; touched, so that what is in use is never the longest unused."""
+    folder = root / "nodes" / digest[:32]
+    if folder.exists():
+        os.utime(folder)
+    return folder
+
+
+def size_bytes(root: Path) -> int:
+    """What the cache takes on disk."""
+    return sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
+
+
+def prune(root: Path, limit_bytes: int = LIMIT_BYTES) -> int:
+    """Delete the longest unused nodes until the cache is within its limit; the bytes that were freed."""
+    folders = sorted((f for f in (root / "nodes").glob("*") if f.is_dir()), key=lambda f: f.stat().st_mtime)
+    total, freed = size_bytes(root), 0
+    for folder in folders:
+        if total - freed <= limit_bytes:
+            break
+        size = size_bytes(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        freed += size
+    return freed

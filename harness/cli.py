@@ -1,0 +1,185 @@
+"""The command line. Nothing heavy is imported until a command needs it, so help and listings answer at once.
+
+Exit codes: 0 done · 2 the user can mend it, said in one line · 3 some trials failed and the rest is reported ·
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from harness import __version__
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.settings import BenchFile
+
+# What a mistyped command or option raises: Typer shows only its descendants, and where they live depends on its version.
+USAGE_ERROR = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Which preference-tuning recipe should I use, and how sure are we?",
+)
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    recipes: Annotated[
+        str, typer.Option(help="all, a group (core), names, globs or dpo:beta=0.2:reference=soft; commas between")
+    ] = "core",
+    model: Annotated[str, typer.Option(help="smollm2-135m, a folder in Hugging Face layout, or a .gguf file")] = "smollm2-135m",
+    data: Annotated[str, typer.Option(help="courtesy, rasbt, or a JSON or JSONL file (Alpaca or TRL columns)")] = "courtesy",
+    template: Annotated[str, typer.Option(help="auto (follows the data), alpaca, plain or chat")] = "auto",
+    budget: Annotated[str, typer.Option(help="what one trial may train for: 60s, 10m, 12TFLOP, 800pairs, 2epochs")] = "60s",
+    seeds: Annotated[int, typer.Option(help="trials of each recipe, each with its own order of the data")] = 1,
+    judge: Annotated[
+        list[str] | None, typer.Option(help="probe, ollama:MODEL, rule:gold or rule:length; may be repeated, the first decides")
+    ] = None,
+    eval_prompts: Annotated[int, typer.Option(help="held-out prompts to answer and judge, at most")] = 128,
+    max_new_tokens: Annotated[int, typer.Option(help="length limit of a completion, in tokens")] = 64,
+    out: Annotated[Path | None, typer.Option(help="the run's folder  [default: runs/DATA-MODEL-BUDGET-DIGEST]")] = None,
+    config: Annotated[Path | None, typer.Option(help="a bench.toml to run; flags given beside it overrule it")] = None,
+) -> None:
+    """Train every recipe on one budget, score them, and write the report. An existing run is continued."""
+    from harness.settings import BenchFile, asked, default_folder, read_bench
+
+    given = {
+        "recipes": tuple(recipes.split(",")),
+        "model": model,
+        "data": data,
+        "template": template,
+        "budget": budget,
+        "seeds": seeds,
+        "judges": tuple(judge) if judge else ("probe",),
+        "eval_prompts": eval_prompts,
+        "max_new_tokens": max_new_tokens,
+    }
+    base = read_bench(config) if config else BenchFile(asked=asked(given))
+    wanted = asked(base.asked.model_dump() | _explicit(context, given))
+    bench = base if wanted == base.asked else BenchFile(asked=wanted)
+    _conduct(bench, out or default_folder(wanted))
+
+
+def _explicit(context: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were typed, not defaulted."""
+    flags = {"judges": "judge"}
+    source = context.get_parameter_source
+    return {k: v for k, v in given.items() if getattr(source(flags.get(k, k)), "name", "") == "COMMANDLINE"}
+
+
+def _conduct(bench: BenchFile, folder: Path) -> None:
+    """Run a bench in its folder, with progress on the terminal, and end with the table."""
+    from rich.console import Console
+
+    from harness.bench import run_bench
+    from harness.progress import Watch
+    from reports.load import load_run
+    from reports.terminal import print_report
+
+    console = Console()
+    progress = Console(stderr=True)
+
+    def say(line: str) -> None:
+        progress.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    try:
+        outcome = run_bench(bench, folder, say, lambda total: Watch(progress, total))
+    except KeyboardInterrupt:
+        say(f"interrupted: run the same command again to go on in {folder}")
+        raise
+    print_report(load_run(folder), console, outcome.report)
+    if outcome.failed:
+        raise typer.Exit(3)
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes that can be compared, and their knobs' syntax."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.recipes.registry import SUMMARIES, VARIANTS, families
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("recipe", "group", "what it is"):
+        table.add_column(heading, no_wrap=heading != "what it is")
+    for name, variant in VARIANTS.items():
+        table.add_row(name, ", ".join(variant.groups), variant.summary)
+    for name, point in families().items():
+        if name not in VARIANTS:
+            table.add_row(name, "", SUMMARIES.get(name) or f"from {point.dist.name if point.dist else point.value}")
+    console = Console()
+    console.print(table)
+    console.print("\nKnobs follow a colon: --recipes dpo:beta=0.2:reference=soft,sft  (a wrong one lists the right ones)")
+
+
+@app.command()
+def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]) -> None:
+    """Write a run's report again from its records alone: the same records give the same bytes."""
+    from rich.console import Console
+
+    from reports.build import build_report
+    from reports.load import load_run
+    from reports.terminal import print_report
+
+    path = build_report(run_folder)
+    print_report(load_run(run_folder), Console(), path)
+
+
+@app.command()
+def doctor(
+    prune: Annotated[bool, typer.Option("--prune", help="delete the longest unused of the cache down to its limit")] = False,
+) -> None:
+    """Say what this machine has: device, dtype, cache, and whether an Ollama server answers."""
+    from harness.doctor import examine
+
+    for line in examine(prune=prune):
+        typer.echo(line)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False) -> None:
+    if version:
+        typer.echo(f"prefbench {__version__}")
+        raise typer.Exit
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the code that the docstring above promises."""
+    sys.exit(_exit_code(lambda: app(standalone_mode=False)))
+
+
+def _exit_code(command: Callable[[], object]) -> int:
+    try:
+        code = command()
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except USAGE_ERROR as error:
+        message = " ".join(error.format_message().split())
+        return _complain(f"{message} See: python -m harness --help" if message else "")
+    except HarnessError as error:
+        return _complain(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if type(error).__name__ == "ModelError":  # models knows nothing of ours, and importing it would load torch
+            return _complain(str(error))
+        raise
+    return code if isinstance(code, int) else 0
+
+
+def _complain(line: str) -> int:
+    if line:
+        typer.echo(line, err=True)
+    return 2

@@ -1,0 +1,39 @@
+"""What this machine has, a line each."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+
+import torch
+
+from harness import __version__, cache
+from harness.training.machine import choose_device
+
+
+def examine(*, prune: bool) -> Iterator[str]:
+    """Versions, device, cache and Ollama; with `prune`, the cache is brought within its limit first."""
+    yield f"prefbench {__version__} · Python {platform.python_version()} · torch {torch.__version__}"
+    device = choose_device()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    yield f"device   {device.type}, {name}"
+    root = cache.cache_root()
+    if prune:
+        yield f"pruned   {cache.prune(root) / 2**30:.1f} GiB"
+    yield f"cache    {root}: {cache.size_bytes(root) / 2**30:.1f} of {cache.LIMIT_BYTES / 2**30:.0f} GiB"
+    yield f"ollama   {_ollama()}"
+
+
+def _ollama() -> str:
+    """Which models an Ollama server offers as judges."""
+    import httpx
+    import ollama
+
+    client = ollama.Client(timeout=3.0)
+    try:
+        names = [str(m.model) for m in client.list().models]
+    except (ConnectionError, httpx.HTTPError, ollama.ResponseError):
+        return "no server answers (set OLLAMA_HOST if it is elsewhere)"
+    if not names:
+        return "a server answers but has no model: ollama pull llama3.2"
+    return f"a server answers; use it with --judge ollama:MODEL, MODEL one of {', '.join(names)}"

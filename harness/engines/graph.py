@@ -1,0 +1,104 @@
+"""A bench's training as a graph: stages and reference passes, each addressed by a digest of all that makes it.
+
+Two recipes that share a stage (all preference recipes share the anchor) share its node, so it is computed once.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import harness.training
+import models
+from harness import store
+from harness.recipes.recipe import Objective, Stage
+from harness.training.budget import Budget
+from harness.training.plan import StagePlan, Terms, plan_stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainNode:
+    """A stage to be trained from its parent's checkpoint, or from the model itself where there is none."""
+
+    digest: str
+    parent: TrainNode | None
+    number: int  # which stage of the trial, from 0
+    stage: Stage
+    plan: StagePlan
+    reference: ReferenceNode | None  # a frozen reference's log-probs
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceNode:
+    """Log-probs that a checkpoint gives training pairs."""
+
+    digest: str
+    checkpoint: TrainNode | None
+    pairs: tuple[int, ...]
+
+
+def stage_nodes(
+    terms: Terms, ground: str, stages: Sequence[Stage], budget: Budget, seed: int
+) -> tuple[TrainNode, ...]:
+    """The chain of nodes of one trial. `ground` is the digest of model, data and settings.
+
+    The first stage's order does not depend on the seed where others share it (see `bench`); later ones' does.
+    """
+    nodes: list[TrainNode] = []
+    parent: TrainNode | None = None
+    for number, stage in enumerate(stages):
+        amount = (budget.flops or float(budget.pairs or 0)) * stage.share
+        # The anchor is one for all seeds: every trial is scored against it.
+        shared = number == 0 and len(stages) > 1
+        plan = plan_stage(
+            terms, stage, budget=amount, in_pairs=budget.flops is None, seed=0 if shared else 1000 * seed + number
+        )
+        parent = _node(ground, parent, number, stage, plan)
+        nodes.append(parent)
+    return tuple(nodes)
+
+
+def _node(ground: str, parent: TrainNode | None, number: int, stage: Stage, plan: StagePlan) -> TrainNode:
+    origin = parent.digest if parent else ground
+    reference = None
+    if stage.reference.kind == "frozen":
+        pairs = plan.pairs
+        reference = ReferenceNode(
+            digest=store.digest("reference", origin, ground, pairs), checkpoint=parent, pairs=pairs
+        )
+    steps = [(s.pairs, s.spent_before, s.spent_after, s.refreshes) for s in plan.steps]
+    objective = stage.objective
+    made_of: list[Any] = [
+        *(origin, ground, number, objective.name, dict(objective.settings), loss_digest(objective)),
+        *(objective.responses, objective.per, objective.beta, stage.learning_rate),
+        *(stage.reference.kind, reference.digest if reference else None, plan.alpha, steps),
+    ]
+    return TrainNode(
+        digest=store.digest("train", *made_of),
+        parent=parent,
+        number=number,
+        stage=stage,
+        plan=plan,
+        reference=reference,
+    )
+
+
+def loss_digest(objective: Objective) -> str:
+    """Of the file that defines the loss: an edited loss is another stage, even under the same name."""
+    loss = objective.loss
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    module = inspect.getmodule(loss)
+    return store.digest(inspect.getsource(module if module is not None else loss))
+
+
+@functools.cache
+def code_digest() -> str:
+    """Of the code that trains: a checkpoint made by other code is not this one's."""
+    folders = [Path(str(models.__file__)).parent, Path(str(harness.training.__file__)).parent]
+    files = sorted(file for folder in folders for file in folder.glob("*.py"))
+    return store.digest([(file.name, store.file_digest(file)) for file in files])

@@ -1,0 +1,88 @@
+"""What a person sees while a bench runs: a live bar on a terminal, plain lines when piped."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from harness.records import TrainStep
+
+
+class Watch:
+    """Told by the conductor what happens; says it. `total` is the number of trials, plus one for the anchor."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self.console, self.total = console, total
+        self.live = console.is_terminal
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not self.live,
+        )
+        self._whole: TaskID | None = None
+        self._part: TaskID | None = None
+        self._begun = 0
+        self._started = time.monotonic()
+        self._quarter = 0
+        self._where = ""
+
+    def __enter__(self) -> Watch:
+        self._bars.start()
+        self._whole = self._bars.add_task("bench", total=self.total, note=f"0 of {self.total} done")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def say(self, line: str) -> None:
+        """One line that stays."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def begin(self, name: str) -> None:
+        """A trial (or the anchor) begins."""
+        self._begun += 1
+        self._where = f"{self._begun}/{self.total} {name}"
+
+    def phase(self, what: str) -> None:
+        """A part of a trial whose length is not known ahead: writing completions, judging."""
+        self._quarter = 0
+        if not self.live:
+            self.say(f"[{self._clock()}] {self._where}: {what}")
+            return
+        if self._part is not None:
+            self._bars.remove_task(self._part)
+        self._part = self._bars.add_task(f"{self._where}: {what}", total=None, note="")
+
+    def step(self, line: TrainStep) -> None:
+        """A training step: the bar shows the share of the stage's budget that is spent."""
+        margin = "" if line.rewards_margins is None else f" margin {line.rewards_margins:+.3f}"
+        note = f"loss {line.loss:.3f}{margin}"
+        if not self.live:
+            if int(line.spent * 4 + 1e-9) > self._quarter:
+                self._quarter = int(line.spent * 4 + 1e-9)
+                self.say(f"[{self._clock()}] {self._where}: {line.spent:.0%} of the stage spent, {note}")
+            return
+        if self._part is not None:
+            self._bars.update(self._part, total=1.0, completed=line.spent, note=note)
+
+    def done(self, line: str) -> None:
+        """The trial has all its scores."""
+        self.say(f"[{self._clock()}] {self._where}: {line}")
+        if self._whole is not None:
+            self._bars.update(self._whole, completed=self._begun, note=f"{self._begun} of {self.total} done")
+
+    def _clock(self) -> str:
+        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        return f"{minutes}:{seconds:02d}"

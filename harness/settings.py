@@ -1,0 +1,125 @@
+"""bench.toml: what a bench asks for, and what that was resolved to on the machine that began it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness import store
+from harness.errors import HarnessError
+
+
+class Asked(BaseModel):
+    """What a user can ask for: the flags of `run`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = "smollm2-135m"
+    data: str = "courtesy"
+    template: str = "auto"
+    recipes: tuple[str, ...] = ("core",)
+    budget: str = "60s"
+    seeds: int = Field(default=1, ge=1)
+    judges: tuple[str, ...] = ("probe",)
+    eval_prompts: int = Field(default=128, ge=2)
+    max_new_tokens: int = Field(default=64, ge=1)
+    batch_pairs: int = Field(default=16, ge=1)
+
+
+class Resolved(BaseModel):
+    """What makes a run reproducible: the budget in FLOPs, contents by digest, and how numbers were computed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_digest: str
+    data_digest: str
+    budget_flops: float | None = None
+    budget_pairs: int | None = None
+    flops_per_second: float | None = None
+    flops_per_byte: float
+    dtype: str
+    threads: int
+    micro_batch_tokens: int
+
+
+class BenchFile(BaseModel):
+    """The whole of bench.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    asked: Asked
+    resolved: Resolved | None = None
+
+    @property
+    def digest(self) -> str:
+        """Of everything in it."""
+        return store.digest(self.model_dump(mode="json"))
+
+    def write(self, path: Path) -> None:
+        """Write it as TOML, atomically. What is None is left out, as TOML has no word for it."""
+        resolved = self.resolved.model_dump(mode="json", exclude_none=True) if self.resolved else None
+        tables = {"asked": self.asked.model_dump(mode="json")} | ({"resolved": resolved} if resolved else {})
+        store.write_text(path, f"# Reproduce: python -m harness run --config {path.name}\n" + tomli_w.dumps(tables))
+
+
+def read_bench(path: Path) -> BenchFile:
+    """Read bench.toml; HarnessError names the file and the setting that is wrong."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise HarnessError(f"no file {path}: --config takes the bench.toml of a run") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise HarnessError(f"{path} cannot be read ({error}): --config takes the bench.toml of a run") from error
+    return _checked(BenchFile, tables, str(path))
+
+
+def asked(given: dict[str, Any]) -> Asked:
+    """What the flags ask for; HarnessError names the flag that is wrong."""
+    return _checked(Asked, given, "the command line")
+
+
+def _checked(kind: type[Any], values: dict[str, Any], where: str) -> Any:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        value = "" if first["type"] == "missing" else f" {first['input']!r}"
+        raise HarnessError(f"{where}: {name}{value}: {first['msg'][:1].lower()}{first['msg'][1:]}") from error
+
+
+def default_folder(wanted: Asked) -> Path:
+    """runs/DATA-MODEL-BUDGET-DIGEST: the same question again finds its folder, another question makes another."""
+    names = [Path(wanted.data).stem, Path(wanted.model).name, wanted.budget]
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(names)).strip("-")
+    return Path("runs") / f"{slug[:60]}-{store.digest(wanted.model_dump(mode='json'))[:6]}"
+
+
+def refuse_another(folder: Path, wanted: BenchFile) -> BenchFile | None:
+    """The bench that the folder holds, if it is this one; HarnessError if it holds another, None if it is new."""
+    path = folder / "bench.toml"
+    if not path.exists():
+        if folder.exists() and any(entry.name != ".lock" for entry in folder.iterdir()):
+            raise HarnessError(f"--out {folder} holds other files and no bench.toml: choose another folder")
+        return None
+    held = read_bench(path)
+    mine, theirs = wanted.asked.model_dump(), held.asked.model_dump()
+    changed = [name for name in mine if mine[name] != theirs[name]]
+    if not changed and wanted.resolved is not None and wanted.resolved != held.resolved:
+        changed, mine, theirs = ["resolved"], {"resolved": "another"}, {"resolved": "its own"}
+    if changed:
+        name = changed[0]
+        raise HarnessError(
+            f"--out {folder} holds another bench, with {name} {_shown(theirs[name])} instead of "
+            f"{_shown(mine[name])}: choose another folder, or delete that one"
+        )
+    return held
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,154 @@
+"""Which pairs a stage will consume, step by step, planned before anything is trained.
+
+Costs are exact, so the plan knows the number of steps, what each will have spent, and how far the last batch must shrink
+for the stage to end on its budget: unspent is less than one pair's cost.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from harness import store
+from harness.errors import HarnessError
+from harness.recipes.recipe import Stage
+from harness.training.budget import REFRESH_BYTES, UPDATE_BYTES, Cost, forward_flops, training_flops
+from models.architecture import Architecture
+from models.packing import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What holds for every stage of a bench: the model's shape and the training rows in both forms."""
+
+    architecture: Architecture
+    weights: int  # all parameters of the model
+    pair_rows: Sequence[Row]  # prompt with chosen and rejected
+    chosen_rows: Sequence[Row]  # prompt with chosen
+    batch_pairs: int
+    flops_per_byte: float
+
+    def rows(self, stage: Stage) -> Sequence[Row]:
+        """The rows as this stage's policy reads them."""
+        return self.pair_rows if stage.objective.responses == "pair" else self.chosen_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One optimizer step: which training pairs, at what cost, how much of the stage is spent before and after."""
+
+    pairs: tuple[int, ...]
+    cost: Cost
+    spent_before: float
+    spent_after: float
+    refreshes: bool  # a moving reference is refreshed after it
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePlan:
+    """All steps of a stage, and how its reference moves."""
+
+    steps: tuple[Step, ...]
+    alpha: float  # weight of the policy in each refresh; 1 for a hard one, 0 where nothing moves
+    budget: float  # in FLOPs, or in pairs
+    in_pairs: bool
+
+    @property
+    def pairs(self) -> tuple[int, ...]:
+        """Distinct training pairs, in order of first use."""
+        return tuple(dict.fromkeys(i for step in self.steps for i in step.pairs))
+
+    @property
+    def cost(self) -> Cost:
+        return sum((step.cost for step in self.steps), Cost())
+
+
+def plan_stage(terms: Terms, stage: Stage, *, budget: float, in_pairs: bool, seed: int) -> StagePlan:
+    """Plan a stage that spends `budget` FLOPs (or pairs) of rows in an order that the seed decides.
+
+    HarnessError where not even one pair fits.
+    """
+    steps = _fill(terms, stage, budget, in_pairs, seed, period=None)
+    alpha = 0.0
+    if stage.reference.kind == "hard":
+        period = max(4, round(stage.reference.period * len(steps)))
+        steps, alpha = _fill(terms, stage, budget, in_pairs, seed, period), 1.0
+    elif stage.reference.kind == "soft":
+        half_life_steps = stage.reference.half_life * len(steps)
+        alpha = 1 - 0.5 ** (1 / half_life_steps)
+    return StagePlan(steps=steps, alpha=alpha, budget=budget, in_pairs=in_pairs)
+
+
+def _fill(
+    terms: Terms, stage: Stage, budget: float, in_pairs: bool, seed: int, period: int | None
+) -> tuple[Step, ...]:
+    """Steps of `batch_pairs` rows until the budget is spent; the last one as small as it takes."""
+    stream = order(len(terms.pair_rows), seed)
+    seen: set[int] = set()
+    steps: list[Step] = []
+    spent = 0.0
+    while True:
+        refreshes = stage.reference.kind == "soft" or (period is not None and (len(steps) + 1) % period == 0)
+        price = _pricer(terms, stage, seen, refreshes)
+        batch = _largest([next(stream) for _ in range(terms.batch_pairs)], price, budget - spent, in_pairs)
+        if not batch:
+            break
+        cost = price(batch)
+        used = float(len(batch)) if in_pairs else cost.total
+        fractions = {"spent_before": spent / budget, "spent_after": (spent + used) / budget}
+        steps.append(Step(pairs=tuple(batch), cost=cost, refreshes=refreshes, **fractions))
+        spent += used
+        seen.update(batch)
+        if len(batch) < terms.batch_pairs:
+            break
+    if not steps:
+        least = price([next(stream)]).total
+        raise HarnessError(
+            f"the budget leaves {budget:.3g} FLOPs for {stage.objective.name}, but one pair takes {least:.3g}: "
+            f"ask for at least {least / stage.share * terms.batch_pairs:.2g} FLOP"
+        )
+    return tuple(steps)
+
+
+def _pricer(terms: Terms, stage: Stage, seen: set[int], refreshes: bool) -> Callable[[Sequence[int]], Cost]:
+    """The cost of a step on given pairs. A frozen reference reads each distinct pair once, a moving one every time."""
+    rows = terms.rows(stage)
+    memory = terms.flops_per_byte * terms.weights
+
+    def price(batch: Sequence[int]) -> Cost:
+        cost = Cost(
+            policy=training_flops(terms.architecture, [rows[i] for i in batch]),
+            update=UPDATE_BYTES * memory,
+            refresh=REFRESH_BYTES * memory if refreshes else 0.0,
+        )
+        if stage.reference.kind == "none":
+            return cost
+        read = list(batch) if stage.reference.moves else [i for i in dict.fromkeys(batch) if i not in seen]
+        reference = forward_flops(terms.architecture, [rows[i] for i in read]) if read else 0.0
+        return replace(cost, reference=reference)
+
+    return price
+
+
+def _largest(batch: list[int], price: Callable[[Sequence[int]], Cost], left: float, in_pairs: bool) -> list[int]:
+    """As many of the batch's pairs, from the first on, as what is left can pay for."""
+    if in_pairs:
+        return batch[: round(left)]
+    if price(batch).total <= left:
+        return batch
+    low, high = 0, len(batch)  # low pairs fit, high do not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if price(batch[:middle]).total <= left else (low, middle)
+    return batch[:low]
+
+
+def order(pairs: int, seed: int) -> Iterator[int]:
+    """Training pairs without end: epoch after epoch, each in an order of its own that the seed decides."""
+    epoch = 0
+    while True:
+        shuffled = list(range(pairs))
+        random.Random(store.digest("order", seed, epoch)).shuffle(shuffled)
+        yield from shuffled
+        epoch += 1

@@ -1,0 +1,185 @@
+"""Spends a planned stage: AdamW on float32 weights, micro-batches that never change the gradient, one log line a step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psutil
+import torch
+from torch import Tensor
+
+from harness.errors import HarnessError
+from harness.records import TrainStep
+from harness.recipes.recipe import Logps, Objective, Stage
+from harness.training.budget import useful_tokens
+from harness.training.plan import StagePlan, Step
+from harness.training.reference import ReferenceLogps
+from models.decoder import Decoder
+from models.language_model import batches
+from models.logprobs import sum_logps
+from models.packing import Row, pack
+
+WARM_UP = 0.1  # of the stage
+CLIP = 1.0  # gradient norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a machine carries out a plan: none of it changes a gradient, but for rounding."""
+
+    dtype: torch.dtype
+    micro_batch_tokens: int
+
+
+class TrainingDivergedError(HarnessError):
+    """A loss or gradient that is no number: this trial cannot go on, others can."""
+
+
+def train_stage(
+    policy: Decoder,
+    stage: Stage,
+    plan: StagePlan,
+    rows: Sequence[Row],
+    reference: ReferenceLogps | None,
+    settings: Settings,
+    *,
+    number: int,
+    on_step: Callable[[TrainStep], None],
+) -> tuple[tuple[TrainStep, ...], float, int]:
+    """Train `policy` in place. Returns the log, the device seconds and the peak memory in bytes."""
+    policy.requires_grad_(True)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=stage.learning_rate, weight_decay=0.0, fused=True)
+    log: list[TrainStep] = []
+    seconds, peak, tokens = 0.0, 0, 0
+    for count, step in enumerate(plan.steps, 1):
+        started = time.perf_counter()
+        batch = [rows[i] for i in step.pairs]
+        rate = stage.learning_rate * schedule((step.spent_before + step.spent_after) / 2)
+        outcome = _take_step(policy, optimizer, stage.objective, step, batch, reference, settings, rate)
+        if reference is not None and step.refreshes:
+            reference.refresh(policy, plan.alpha)
+        seconds += time.perf_counter() - started
+        peak = max(peak, memory_bytes(policy.device))
+        tokens += useful_tokens(batch)
+        line = TrainStep(
+            stage=number, step=count, spent=step.spent_after, learning_rate=rate, num_tokens=tokens, **outcome
+        )
+        if not (math.isfinite(line.loss) and math.isfinite(line.grad_norm)):
+            raise TrainingDivergedError(
+                f"{stage.objective.name} diverged at step {count}: loss {line.loss}, gradient norm {line.grad_norm}; "
+                "try a lower learning_rate"
+            )
+        log.append(line)
+        on_step(line)
+    policy.requires_grad_(False)
+    return tuple(log), seconds, peak
+
+
+def schedule(spent: float) -> float:
+    """Share of the top learning rate when `spent` of the stage is spent: up over WARM_UP, then straight to zero."""
+    return spent / WARM_UP if spent < WARM_UP else (1 - spent) / (1 - WARM_UP)
+
+
+def _take_step(
+    policy: Decoder,
+    optimizer: torch.optim.Optimizer,
+    objective: Objective,
+    step: Step,
+    batch: Sequence[Row],
+    reference: ReferenceLogps | None,
+    settings: Settings,
+    rate: float,
+) -> dict[str, float | None]:
+    losses, metrics = accumulate(policy, objective, step.pairs, batch, reference, settings)
+    norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), CLIP)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=False)  # the same memory again: fresh pages cost more than zeros
+    return {"loss": losses, "grad_norm": float(norm), **metrics}
+
+
+def accumulate(
+    policy: Decoder,
+    objective: Objective,
+    pairs: Sequence[int],
+    batch: Sequence[Row],
+    reference: ReferenceLogps | None,
+    settings: Settings,
+) -> tuple[float, dict[str, float | None]]:
+    """Add the step's gradient to the policy's, micro-batch by micro-batch; the step's loss and the log's metrics.
+
+    Losses are summed and divided by the whole step's pairs (or tokens), so the gradient is that of one large batch.
+    """
+    count = len(batch) if objective.per == "pair" else sum(r.response_tokens for r in batch)
+    total, seen = 0.0, []
+    for part in batches(batch, settings.micro_batch_tokens):
+        rows = [batch[i] for i in part]
+        logps = _logps(policy, objective, [pairs[i] for i in part], rows, reference, settings.dtype)
+        loss_B = objective.loss(logps)
+        assert loss_B.shape == (len(rows),), f"{objective.name}: a loss gives (B,), not {tuple(loss_B.shape)}"
+        loss = loss_B.sum() / count
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        total += loss.item()
+        seen.append(logps)
+    return total, _metrics(objective, seen)
+
+
+def _logps(
+    policy: Decoder,
+    objective: Objective,
+    pairs: Sequence[int],
+    rows: Sequence[Row],
+    reference: ReferenceLogps | None,
+    dtype: torch.dtype,
+) -> Logps:
+    policy_R = sum_logps(policy, pack(rows).to(policy.device), dtype=dtype)
+    tokens_BR = torch.tensor([[len(y) for y in r.responses] for r in rows], device=policy_R.device)
+    if objective.responses == "chosen":
+        return Logps(policy_chosen_B=policy_R, chosen_tokens_B=tokens_BR[:, 0])
+    policy_B2 = policy_R.view(-1, 2)
+    reference_B2 = reference.logps(pairs, rows) if reference is not None else None
+    return Logps(
+        policy_chosen_B=policy_B2[:, 0],
+        policy_rejected_B=policy_B2[:, 1],
+        reference_chosen_B=None if reference_B2 is None else reference_B2[:, 0],
+        reference_rejected_B=None if reference_B2 is None else reference_B2[:, 1],
+        chosen_tokens_B=tokens_BR[:, 0],
+        rejected_tokens_B=tokens_BR[:, 1],
+    )
+
+
+def _metrics(objective: Objective, seen: Sequence[Logps]) -> dict[str, float | None]:
+    """The field's metrics of one step: rewards are beta times log-ratios, as in the paper and TRL."""
+    chosen_B = _joined([s.policy_chosen_B for s in seen])
+    metrics: dict[str, float | None] = {"logps_chosen": chosen_B.mean().item()}
+    if seen[0].policy_rejected_B is None:
+        return metrics
+    rejected_B = _joined([s.policy_rejected_B for s in seen])
+    metrics["logps_rejected"] = rejected_B.mean().item()
+    if seen[0].reference_chosen_B is None or objective.beta is None:
+        return metrics
+    rewards_chosen_B = objective.beta * (chosen_B - _joined([s.reference_chosen_B for s in seen]))
+    rewards_rejected_B = objective.beta * (rejected_B - _joined([s.reference_rejected_B for s in seen]))
+    margins_B = rewards_chosen_B - rewards_rejected_B
+    ties_B = (margins_B == 0).float()
+    return metrics | {
+        "rewards_chosen": rewards_chosen_B.mean().item(),
+        "rewards_rejected": rewards_rejected_B.mean().item(),
+        "rewards_margins": margins_B.mean().item(),
+        "rewards_accuracies": ((margins_B > 0).float() + ties_B / 2).mean().item(),
+    }
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor:
+    return torch.cat([p.detach() for p in parts if p is not None])
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Memory in use now: the process's resident set, or the most that was allocated on an accelerator."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return int(psutil.Process().memory_info().rss)

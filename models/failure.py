@@ -1,0 +1,5 @@
+"""What goes wrong with a model that the user can mend."""
+
+
+class ModelError(Exception):
+    """One line: what happened, the value, and what to do."""

@@ -1,0 +1,145 @@
+"""Batched generation with a key/value cache: greedy, or seeded sampling at temperature 1.
+
+Shapes: B rows · T cache length · L layers · K key/value heads · G query heads of one of them · E head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.decoder import Decoder
+from models.packing import Row, pack
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """One response; `tokens` ends with the end token unless it was cut at the limit."""
+
+    tokens: tuple[int, ...]
+    truncated: bool
+
+
+@torch.no_grad()
+def generate(
+    decoder: Decoder,
+    prompts: Sequence[tuple[int, ...]],
+    *,
+    end: int,
+    limit: int,
+    dtype: torch.dtype,
+    seed: int | None = None,
+    batch: int = 64,
+) -> list[Generated]:
+    """Answer every prompt with at most `limit` tokens: greedily, or, given a seed, sampled at temperature 1.
+
+    A prompt's sample depends on the seed, its place in `prompts` and the decoder alone: each has its own row of
+    uniform draws, so two decoders sample with common random numbers.
+    """
+    draws_NT = _uniform_draws(seed, len(prompts), limit)
+    by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    answers: dict[int, Generated] = {}
+    for start in range(0, len(by_length), batch):
+        part = by_length[start : start + batch]
+        rows = _Rows(decoder, [prompts[i] for i in part], limit, dtype)
+        chosen = None if draws_NT is None else draws_NT[part].to(decoder.device)
+        answers |= zip(part, rows.run(end, chosen), strict=True)
+    return [answers[i] for i in range(len(prompts))]
+
+
+def _uniform_draws(seed: int | None, rows: int, columns: int) -> Tensor | None:
+    if seed is None:
+        return None
+    return torch.rand(rows, columns, generator=torch.Generator().manual_seed(seed))
+
+
+class _Rows:
+    """The rows of one batch still being written, with their cache. Finished ones are dropped as they pile up."""
+
+    def __init__(
+        self, decoder: Decoder, prompts: list[tuple[int, ...]], limit: int, dtype: torch.dtype
+    ) -> None:
+        a, device = decoder.architecture, decoder.device
+        self.decoder, self.prompts, self.limit, self.dtype = decoder, prompts, limit, dtype
+        self.capacity = max(len(p) for p in prompts) + limit
+        shape = (a.depth, len(prompts), a.kv_heads, self.capacity, a.head_width)
+        self.keys, self.values = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
+        self.alive = torch.arange(len(prompts), device=device)  # which prompts the rows of the cache belong to
+        self.lengths_B = torch.tensor([len(p) for p in prompts], device=device)  # tokens in each row's cache
+
+    def run(self, end: int, draws_BT: Tensor | None) -> list[Generated]:
+        """Write all rows to their ends."""
+        written: list[list[int]] = [[] for _ in self.prompts]
+        hidden_BD = self._prefill()
+        for step in range(self.limit):
+            draws = None if draws_BT is None else draws_BT[self.alive, step]
+            next_B = self._choose(hidden_BD, draws)
+            for row, token in zip(self.alive.tolist(), next_B.tolist(), strict=True):
+                if not written[row] or written[row][-1] != end:
+                    written[row].append(token)
+            open_B = torch.tensor([written[r][-1] != end for r in self.alive.tolist()], device=next_B.device)
+            if not open_B.any() or step + 1 == self.limit:
+                break
+            next_B = self._drop(open_B, next_B)
+            hidden_BD = self._step(next_B)
+        return [Generated(tokens=tuple(w), truncated=w[-1] != end) for w in written]
+
+    def _prefill(self) -> Tensor:
+        """Read the prompts into the cache; each one's last hidden state, (B, D)."""
+        batch = pack([Row(prompt=p) for p in self.prompts]).to(self.decoder.device)
+        own_B = self.lengths_B - batch.prefix
+        rows = torch.repeat_interleave(self.alive, own_B)
+        positions = batch.positions_N[batch.prefix :]
+
+        def attend(layer: int, query: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:
+            for cache, new in ((self.keys[layer], key_NKE), (self.values[layer], value_NKE)):
+                cache[:, :, : batch.prefix] = new[: batch.prefix].transpose(0, 1)
+                cache[rows, :, positions] = new[batch.prefix :]
+            return batch.attend(layer, query, key_NKE, value_NKE)
+
+        hidden_ND, _ = self.decoder(batch.tokens_N, batch.positions_N, attend, dtype=self.dtype)
+        return hidden_ND[batch.prefix + own_B.cumsum(0) - 1]
+
+    def _step(self, tokens_B: Tensor) -> Tensor:
+        """Read one more token of each row; its hidden state, (B, D)."""
+        rows_B = torch.arange(len(tokens_B), device=tokens_B.device)
+        longest = int(self.lengths_B.max()) + 1
+        positions_B = self.lengths_B
+        seen_B11T = (torch.arange(longest, device=tokens_B.device) <= positions_B[:, None])[:, None, None]
+
+        def attend(layer: int, query_BHE: Tensor, key_BKE: Tensor, value_BKE: Tensor) -> Tensor:
+            keys, values = self.keys[layer], self.values[layer]
+            keys[rows_B, :, positions_B] = key_BKE
+            values[rows_B, :, positions_B] = value_BKE
+            # The query heads that share a key head stand where a sequence would: nothing is repeated.
+            query_BKGE = query_BHE.unflatten(1, (key_BKE.shape[1], -1))
+            out = F.scaled_dot_product_attention(
+                query_BKGE, keys[:, :, :longest], values[:, :, :longest], attn_mask=seen_B11T
+            )
+            return out.flatten(1, 2)
+
+        hidden_BD, _ = self.decoder(tokens_B, positions_B, attend, dtype=self.dtype)
+        self.lengths_B = self.lengths_B + 1
+        return hidden_BD
+
+    def _choose(self, hidden_BD: Tensor, draws_B: Tensor | None) -> Tensor:
+        """The likeliest next token, or the one at each row's uniform draw of the cumulated distribution."""
+        logits_BV = (hidden_BD.to(self.dtype) @ self.decoder.head.to(self.dtype).T).float()
+        if draws_B is None:
+            return logits_BV.argmax(-1)
+        cumulated_BV = logits_BV.softmax(-1).cumsum(-1)
+        targets_B1 = (draws_B * cumulated_BV[:, -1])[:, None]
+        return torch.searchsorted(cumulated_BV, targets_B1, right=True)[:, 0].clamp(max=logits_BV.shape[1] - 1)
+
+    def _drop(self, open_B: Tensor, tokens_B: Tensor) -> Tensor:
+        """Take finished rows out of the cache once a quarter of it is theirs; the tokens of those that stay."""
+        if open_B.float().mean() > 0.75:
+            return tokens_B
+        keep = open_B.nonzero()[:, 0]
+        self.keys, self.values = self.keys[:, keep], self.values[:, keep]
+        self.alive, self.lengths_B = self.alive[keep], self.lengths_B[keep]
+        return tokens_B[keep]

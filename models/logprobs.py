@@ -1,0 +1,95 @@
+"""Log-probs of response tokens, without ever holding (batch, time, vocabulary) logits.
+
+Only hidden states that predict a response token go through the LM head, CHUNK at a time, and the backward pass computes
+each chunk's logits again. Shapes: M response tokens · D width · V vocabulary · R responses.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.decoder import Decoder
+from models.packing import Packed
+
+CHUNK = 512  # response positions at a time: 100 MB of float32 logits at a vocabulary of 49,152
+
+
+def sum_logps(decoder: Decoder, batch: Packed, *, dtype: torch.dtype) -> Tensor:
+    """log π(y|x) of each response, summed over its tokens, end token included: (R,) float32 nats."""
+    logps_M = token_logps(decoder, batch, dtype=dtype)
+    return logps_M.new_zeros(batch.responses).index_add(0, batch.response_M, logps_M)
+
+
+def token_logps(decoder: Decoder, batch: Packed, *, dtype: torch.dtype) -> Tensor:
+    """log π of each response token, (M,) float32 nats."""
+    hidden_ND, _ = decoder(batch.tokens_N, batch.positions_N, batch.attend, dtype=dtype)
+    hidden_MD = hidden_ND.index_select(0, batch.sources_M).to(dtype)
+    logps: Tensor = _TargetLogps.apply(hidden_MD, decoder.head.to(dtype), batch.targets_M)
+    return logps
+
+
+class _TargetLogps(torch.autograd.Function):
+    """log softmax(hidden · headᵀ)[target], chunk by chunk; the gradient is (onehot − softmax)."""
+
+    @staticmethod
+    def forward(ctx, hidden_MD, head_VD, targets_M):  # type: ignore[no-untyped-def]  # torch's signature is untyped
+        pieces, norms = [], []
+        for hidden, targets in zip(hidden_MD.split(CHUNK), targets_M.split(CHUNK), strict=True):
+            logits = (hidden @ head_VD.T).float()
+            norm = logits.logsumexp(-1)
+            pieces.append(logits.gather(1, targets[:, None])[:, 0] - norm)
+            norms.append(norm)
+        ctx.save_for_backward(hidden_MD, head_VD, targets_M, torch.cat(norms))
+        return torch.cat(pieces)
+
+    @staticmethod
+    def backward(ctx, grad_M):  # type: ignore[no-untyped-def]
+        hidden_MD, head_VD, targets_M, norms_M = ctx.saved_tensors
+        grad_hidden = torch.empty_like(hidden_MD)
+        grad_head = torch.zeros_like(head_VD)
+        for start in range(0, len(hidden_MD), CHUNK):
+            part = slice(start, start + CHUNK)
+            logits = (hidden_MD[part] @ head_VD.T).float()
+            slope = logits.sub_(norms_M[part, None]).exp_().mul_(-grad_M[part, None])
+            slope.scatter_add_(1, targets_M[part, None], grad_M[part, None])
+            slope = slope.to(hidden_MD.dtype)
+            grad_hidden[part] = slope @ head_VD
+            grad_head.addmm_(slope.T, hidden_MD[part])
+        return grad_hidden, grad_head, None
+
+
+class Divergence(NamedTuple):
+    """Along given responses, by R: exact KL(π‖a) summed over positions, log π(y) and log a(y). Float32 nats."""
+
+    kl_R: Tensor
+    policy_logp_R: Tensor
+    anchor_logp_R: Tensor
+
+
+@torch.no_grad()
+def divergence(policy: Decoder, anchor: Decoder, batch: Packed, *, dtype: torch.dtype) -> Divergence:
+    """KL over the whole vocabulary at every response position, in float32, summed along each response.
+
+    On responses sampled from the policy at temperature 1 this is the Rao-Blackwellised estimate of reverse KL
+    (arXiv:2504.10637): unbiased, and never negative.
+    """
+    hidden = []
+    for decoder in (policy, anchor):
+        hidden_ND, _ = decoder(batch.tokens_N, batch.positions_N, batch.attend, dtype=dtype)
+        hidden.append(hidden_ND.index_select(0, batch.sources_M).to(dtype).split(CHUNK))
+    kls, policies, anchors = [], [], []
+    for policy_MD, anchor_MD, targets in zip(*hidden, batch.targets_M.split(CHUNK), strict=True):
+        policy_MV = (policy_MD @ policy.head.to(dtype).T).float().log_softmax(-1)
+        anchor_MV = (anchor_MD @ anchor.head.to(dtype).T).float().log_softmax(-1)
+        policies.append(policy_MV.gather(1, targets[:, None])[:, 0])
+        anchors.append(anchor_MV.gather(1, targets[:, None])[:, 0])
+        kls.append((policy_MV.exp() * (policy_MV - anchor_MV)).sum(-1))
+    sums = [_by_response(torch.cat(parts), batch) for parts in (kls, policies, anchors)]
+    return Divergence(*sums)
+
+
+def _by_response(values_M: Tensor, batch: Packed) -> Tensor:
+    return values_M.new_zeros(batch.responses).index_add(0, batch.response_M, values_M)

@@ -1,0 +1,197 @@
+"""Rows of one prompt and any number of responses to it, packed so that nothing is computed twice and nothing is padded.
+
+The stream is `[prefix | prompt | response | response | prompt | response | …]`: the tokens that all prompts begin with
+(a template's preamble) come once, then each row. A response sees the prefix, its prompt and itself, never its neighbours,
+and its positions go on from the prompt's: the log-probs are those of separate rows.
+Shapes: N tokens · P prefix · B rows · T longest row without prefix · M response tokens · R responses of all rows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Token ids of a prompt and its responses, each response with its end token."""
+
+    prompt: tuple[int, ...]
+    responses: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def input_tokens(self) -> int:
+        """Tokens that the model reads: a response's last one is only ever predicted."""
+        return len(self.prompt) + sum(len(r) - 1 for r in self.responses)
+
+    @property
+    def response_tokens(self) -> int:
+        """Tokens that the model predicts."""
+        return sum(len(r) for r in self.responses)
+
+    @property
+    def attended(self) -> int:
+        """Pairs (token, token it sees), itself included: what attention costs."""
+        p = len(self.prompt)
+        inputs = [len(r) - 1 for r in self.responses]
+        return p * (p + 1) // 2 + sum(n * p + n * (n + 1) // 2 for n in inputs)
+
+
+def common_prefix(rows: Sequence[Row]) -> int:
+    """How many tokens all prompts begin with, each prompt keeping at least one of its own."""
+    shared = len(os.path.commonprefix([r.prompt for r in rows]))  # works on any sequences
+    return min(shared, min(len(r.prompt) for r in rows) - 1) if len(rows) > 1 else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """A micro-batch of rows as one stream of tokens."""
+
+    tokens_N: Tensor
+    positions_N: Tensor
+    prefix: int  # P
+    slots: Tensor  # each row token's place in the (B, T) grid, flattened: (N − P,)
+    mask_B1TS: Tensor  # (B, 1, T, P + T), True where the second token is seen by the first
+    sources_M: Tensor  # stream index of the hidden state that predicts each response token
+    targets_M: Tensor  # that response token
+    response_M: Tensor  # which response it belongs to, 0 … R−1, row by row
+    ends_R: Tensor  # stream index of each response's last token that was read
+    responses: int  # R
+
+    def to(self, device: torch.device) -> Packed:
+        """The same batch on another device."""
+        moved = {k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
+
+    def attend(self, layer: int, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:
+        """Attention as the mask allows: an `Attend` for the decoder."""
+        P, (B, _, T, _) = self.prefix, self.mask_B1TS.shape
+        heads = query_NHE.shape[1]
+        grids = [Spread.apply(x[P:], self.slots, B * T) for x in (query_NHE, key_NKE, value_NKE)]
+        q, k, v = (x.unflatten(0, (B, T)).transpose(1, 2) for x in grids)
+        if P:
+            k, v = _after(key_NKE[:P], k), _after(value_NKE[:P], v)
+        k, v = _for_each_query_head(k, heads), _for_each_query_head(v, heads)
+        out_BHTE = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask_B1TS)
+        out: Tensor = Gather.apply(out_BHTE.transpose(1, 2).flatten(0, 1), self.slots)
+        return torch.cat((_attend_causally(query_NHE[:P], key_NKE[:P], value_NKE[:P]), out)) if P else out
+
+
+def _after(prefix_PKE: Tensor, rows_BKTE: Tensor) -> Tensor:
+    """Every row's keys (or values) behind those of the prefix: (B, K, P + T, E)."""
+    prefix_BKPE = prefix_PKE.transpose(0, 1)[None].expand(len(rows_BKTE), -1, -1, -1)
+    return torch.cat((prefix_BKPE, rows_BKTE), dim=2)
+
+
+def _for_each_query_head(x_BKSE: Tensor, heads: int) -> Tensor:
+    groups = heads // x_BKSE.shape[1]
+    return x_BKSE if groups == 1 else x_BKSE.repeat_interleave(groups, dim=1)
+
+
+def _attend_causally(query_PHE: Tensor, key_PKE: Tensor, value_PKE: Tensor) -> Tensor:
+    q, k, v = (x.transpose(0, 1)[None] for x in (query_PHE, key_PKE, value_PKE))
+    k, v = _for_each_query_head(k, q.shape[1]), _for_each_query_head(v, q.shape[1])
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)[0].transpose(0, 1)
+
+
+def pack(rows: Sequence[Row], *, read_last: bool = False) -> Packed:
+    """Pack rows into one stream.
+
+    `read_last`: also read each response's last token, whose hidden state then lies at `ends_R`.
+    """
+    prefix = common_prefix(rows)
+    stream = _Stream(rows[0].prompt[:prefix], None if read_last else -1)
+    for row in rows:
+        stream.add(row)
+    T = max(len(s) for s in stream.segments)
+    slots = [b * T + t for b, segment in enumerate(stream.segments) for t in range(len(segment))]
+    segments = [s + [-1] * (T - len(s)) for s in stream.segments]
+    return Packed(
+        tokens_N=torch.tensor(stream.tokens),
+        positions_N=torch.tensor(stream.positions),
+        prefix=prefix,
+        slots=torch.tensor(slots),
+        mask_B1TS=visibility(torch.tensor(segments), prefix),
+        sources_M=torch.tensor(stream.sources, dtype=torch.long),
+        targets_M=torch.tensor(stream.targets, dtype=torch.long),
+        response_M=torch.tensor(stream.owners, dtype=torch.long),
+        ends_R=torch.tensor(stream.ends, dtype=torch.long),
+        responses=len(stream.ends),
+    )
+
+
+class _Stream:
+    """The stream while it is being laid out, as plain lists."""
+
+    def __init__(self, prefix: tuple[int, ...], cut: int | None) -> None:
+        self.prefix, self.cut = len(prefix), cut
+        self.tokens = list(prefix)
+        self.positions = list(range(len(prefix)))
+        self.segments: list[list[int]] = []  # by row: 0 in the prompt, then the response's number
+        self.sources: list[int] = []
+        self.targets: list[int] = []
+        self.owners: list[int] = []
+        self.ends: list[int] = []
+
+    def add(self, row: Row) -> None:
+        own = row.prompt[self.prefix :]
+        assert own, "a prompt has at least one token of its own"
+        self.tokens += own
+        self.positions += range(self.prefix, len(row.prompt))
+        self.segments.append([0] * len(own))
+        before = len(self.tokens) - 1
+        for number, response in enumerate(row.responses, 1):
+            self._respond(response, number, before, len(row.prompt))
+
+    def _respond(self, response: tuple[int, ...], number: int, before: int, start: int) -> None:
+        read, first = response[: self.cut], len(self.tokens)
+        self.sources += [before, *range(first, first + len(response) - 1)]
+        self.targets += response
+        self.owners += [len(self.ends)] * len(response)
+        self.tokens += read
+        self.positions += range(start, start + len(read))
+        self.segments[-1] += [number] * len(read)
+        self.ends.append(len(self.tokens) - 1)
+
+
+def visibility(segments_BT: Tensor, prefix: int) -> Tensor:
+    """(B, 1, T, P + T): a token sees the prefix, earlier tokens of its prompt and of its own segment, and itself."""
+    B, T = segments_BT.shape
+    reader, read = segments_BT[:, :, None], segments_BT[:, None, :]
+    causal = torch.ones(T, T, dtype=torch.bool).tril()
+    rows_BTT = causal & ((read == 0) | (read == reader))
+    return torch.cat((torch.ones(B, T, prefix, dtype=torch.bool), rows_BTT), dim=2)[:, None]
+
+
+class Spread(torch.autograd.Function):
+    """Stream → grid of `size` slots, zeros elsewhere. Slots are distinct, so its gradient is a plain gather."""
+
+    @staticmethod
+    def forward(ctx, x_N, slots, size):  # type: ignore[no-untyped-def]  # torch's own signature is untyped
+        ctx.save_for_backward(slots)
+        return x_N.new_zeros(size, *x_N.shape[1:]).index_copy_(0, slots, x_N)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        (slots,) = ctx.saved_tensors
+        return grad.index_select(0, slots), None, None
+
+
+class Gather(torch.autograd.Function):
+    """Grid → stream: the inverse of `Spread`, and its gradient is `Spread`."""
+
+    @staticmethod
+    def forward(ctx, grid, slots):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(slots)
+        ctx.size = grid.shape[0]
+        return grid.index_select(0, slots)
+
+    @staticmethod
+    def backward(ctx, grad_N):  # type: ignore[no-untyped-def]
+        (slots,) = ctx.saved_tensors
+        return grad_N.new_zeros(ctx.size, *grad_N.shape[1:]).index_copy_(0, slots, grad_N), None

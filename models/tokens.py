@@ -1,0 +1,145 @@
+"""Text to token ids and back: byte-level BPE as an exact `tiktoken.Encoding`, made from a model's own vocabulary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tiktoken
+from jinja2.exceptions import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from models.failure import ModelError
+
+# How text is cut before merging. GPT-2's own pattern, from its published vocabulary's documentation.
+GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+# The same after every digit was split off on its own, so white space before a digit ends a piece and stays whole.
+DIGITS_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\p{N}|\s+(?=\p{N})|\s+(?!\S)|\s+"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """A model's vocabulary. Special tokens written in a text are text, never control."""
+
+    encoding: tiktoken.Encoding
+    end: int  # id of the token that ends a response
+    special: Mapping[str, int]
+    chat_template: str | None = None
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of plain text."""
+        return tuple(self.encoding.encode_ordinary(text))
+
+    def encode_prompt(self, text: str) -> tuple[int, ...]:
+        """Token ids of a prompt in its template: marked special tokens (see `render_chat`) become control tokens."""
+        ids: list[int] = []
+        for piece in text.split(MARK):
+            ids += (self.special[piece],) if piece in self.special else self.encoding.encode_ordinary(piece)
+        return tuple(ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, special tokens left out; bytes that are no UTF-8 become U+FFFD."""
+        control = set(self.special.values())
+        known = [i for i in ids if i not in control and i < self.encoding.n_vocab]
+        return self.encoding.decode(known, errors="replace")
+
+    def render_chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """Messages in the model's chat template, ready for the answer, with MARK around each control token.
+
+        What people wrote cannot become control: their texts are swapped for place-holders while the template runs.
+        """
+        if self.chat_template is None:
+            raise ModelError("this model has no chat template: bring text prompts, or --template alpaca")
+        stand_ins = {f"{MARK}{n}{MARK}": m["content"].replace(MARK, "") for n, m in enumerate(messages)}
+        shown = [{"role": m["role"], "content": s} for m, s in zip(messages, stand_ins, strict=True)]
+        try:
+            template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+            text = template.from_string(self.chat_template).render(messages=shown, add_generation_prompt=True)
+        except TemplateError as error:
+            raise ModelError(f"the model's chat template failed ({error}): try --template alpaca") from error
+        for name in self.special:
+            text = text.replace(name, f"{MARK}{name}{MARK}")
+        for stand_in, content in stand_ins.items():
+            text = text.replace(stand_in, content)
+        return text
+
+
+MARK = "\ufdd0"  # a Unicode noncharacter: never in honest text
+
+
+def byte_level(
+    vocabulary: Mapping[str, int], *, pattern: str, end: int, special: Mapping[str, int], chat_template: str | None = None
+) -> Tokens:
+    """An exact encoding from a byte-level BPE vocabulary (token spelled in GPT-2's printable bytes → id).
+
+    Merging by lowest id is merging by rank, because these vocabularies number their tokens in merge order.
+    """
+    to_byte = {char: byte for byte, char in printable_bytes().items()}
+    ranks = {
+        bytes(to_byte[c] for c in token): rank for token, rank in vocabulary.items() if token not in special
+    }
+    encoding = tiktoken.Encoding(
+        name="from-vocabulary", pat_str=pattern, mergeable_ranks=ranks, special_tokens=dict(special)
+    )
+    return Tokens(encoding=encoding, end=end, special=special, chat_template=chat_template)
+
+
+def printable_bytes() -> dict[int, str]:
+    """Each byte's stand-in character in a byte-level vocabulary: itself if printable, else from U+0100 on."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)]
+    table = {byte: chr(byte) for byte in printable}
+    others = (byte for byte in range(256) if byte not in table)
+    return table | {byte: chr(0x100 + n) for n, byte in enumerate(others)}
+
+
+def tokens_from_folder(folder: Path) -> Tokens:
+    """The tokens of a model folder in Hugging Face layout: tokenizer.json, or GPT-2's vocab.json."""
+    if (folder / "tokenizer.json").exists():
+        return _from_tokenizer_json(folder)
+    if (folder / "vocab.json").exists():
+        vocabulary = _read_json(folder / "vocab.json")
+        end = vocabulary["<|endoftext|>"]
+        return byte_level(vocabulary, pattern=GPT2_PATTERN, end=end, special={"<|endoftext|>": end})
+    raise ModelError(f"{folder} has neither tokenizer.json nor vocab.json: copy the tokenizer beside the weights")
+
+
+def _from_tokenizer_json(folder: Path) -> Tokens:
+    description = _read_json(folder / "tokenizer.json")
+    special = {t["content"]: t["id"] for t in description["added_tokens"] if t["special"]}
+    settings = _read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
+    end_token = settings.get("eos_token", "<|endoftext|>")
+    end_text = end_token["content"] if isinstance(end_token, dict) else end_token
+    if end_text not in special:
+        raise ModelError(f"{folder}: the end token {end_text!r} is not among tokenizer.json's special tokens")
+    return byte_level(
+        description["model"]["vocab"],
+        pattern=_pattern(description, folder),
+        end=special[end_text],
+        special=special,
+        chat_template=settings.get("chat_template"),
+    )
+
+
+def _pattern(description: dict[str, Any], folder: Path) -> str:
+    """Which of the two known ways of cutting text this tokenizer uses; others are refused, not guessed."""
+    cutter = description["pre_tokenizer"] or {}
+    steps = cutter.get("pretokenizers", [cutter])
+    kinds = [step.get("type") for step in steps]
+    exact = description["model"]["type"] == "BPE" and not description.get("normalizer")
+    if exact and kinds == ["ByteLevel"] and not steps[0]["add_prefix_space"]:
+        return GPT2_PATTERN
+    if exact and kinds == ["Digits", "ByteLevel"] and steps[0]["individual_digits"]:
+        return DIGITS_PATTERN
+    raise ModelError(
+        f"{folder}/tokenizer.json cuts text by {kinds}: only byte-level BPE in GPT-2's or SmolLM's way is known"
+    )
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error}): copy the model's folder again") from error

@@ -1,0 +1,173 @@
+"""What a reader must know before believing a number: one sentence each, from records and thresholds alone.
+
+Nothing measured in seconds or bytes is here, so that a repeated run gives the same sentences: see `timing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.records import RunRecord, Score
+from reports.gaming import hollow_wins, short_signs, win_words
+from reports.numbers import flops, percent, phrase
+from reports.text import counted, listed, one_line
+from reports.trials import display_name, score
+
+# Beyond one response in ten cut off, length, correctness and KL speak of the limit as much as of the policy.
+CUT_OFF = 0.1
+# A fifth of a response's 4-grams seen before in it reads as looping.
+REPETITIVE = 0.2
+# Both KL estimates are unbiased, one of them noisy: further apart than this, one of them is wrong.
+STANDARD_ERRORS = 3.0
+# A 95% interval is about this many standard errors to each side.
+HALF_WIDTH = 1.96
+# What the last, smaller batch may leave unspent.
+UNSPENT = 0.01
+
+
+def warnings(run: RunRecord) -> tuple[str, ...]:
+    """Every warning of the run, the gravest first."""
+    return (
+        *_missing(run),
+        *_judges(run),
+        *_gamed(run),
+        *_against_truth(run),
+        *_unscored(run),
+        *_displaced(run),
+        *_degenerate(run),
+        *_cut_off(run),
+        *_kl_check(run),
+        *_budget(run),
+        *_model(run),
+        *_data(run),
+    )
+
+
+def _missing(run: RunRecord) -> Iterator[str]:
+    for name, why in run.bench.failed.items():
+        yield f"{one_line(name, 80)} failed and is left out: {one_line(why)}"
+    for name in run.unfinished:
+        left_out = f"{one_line(name, 80)} is not finished and is left out"
+        yield f"{left_out}: run the same command again to continue it."
+
+
+def _judges(run: RunRecord) -> Iterator[str]:
+    for card in run.judges:
+        if not card.qualified:
+            reasons = "; ".join(one_line(reason) for reason in card.reasons) or "it failed its qualification"
+            yield f"Judge {card.name} is not qualified, so its win rates decide nothing: {reasons}."
+
+
+def _gamed(run: RunRecord) -> Iterator[str]:
+    for win in hollow_wins(run):
+        name = display_name(run, win.trial)
+        yield f"{name} {win_words(win)}, with signs of winning by style: {short_signs(win)}."
+
+
+def _against_truth(run: RunRecord) -> Iterator[str]:
+    for card in run.judges:
+        for trial in run.trials:
+            judged, gold = score(trial, f"win_rate[{card.name}]"), score(trial, "gold_win_rate")
+            if judged and gold and not _overlap(judged, gold):
+                yield (
+                    f"Judge {card.name} and the truth disagree on {display_name(run, trial)}: "
+                    f"{phrase(judged)} judged, {phrase(gold)} by the data."
+                )
+
+
+def _overlap(a: Score, b: Score) -> bool:
+    return a.low <= b.high and b.low <= a.high
+
+
+def _unscored(run: RunRecord) -> Iterator[str]:
+    for card in run.judges:
+        asked = [v for trial in run.trials for v in trial.verdicts if v.judge == card.name]
+        lost = [v for v in asked if v.p_win is None]
+        if lost:
+            why = f" (the first: {one_line(lost[0].problem, 120)})" if lost[0].problem else ""
+            none = (
+                f"Judge {card.name} gave no readable verdict on {len(lost):,} of {len(asked):,} prompts{why}"
+            )
+            yield f"{none}; they are in no win rate, and in no denominator."
+        if card.unscored:
+            pairs = counted(card.unscored, "pair")
+            yield f"Judge {card.name} gave no readable verdict on {pairs} of its own qualification."
+
+
+def _displaced(run: RunRecord) -> Iterator[str]:
+    """Likelihood displacement (arXiv:2410.08847): the margin grows while the chosen response sinks."""
+    for trial in run.trials:
+        shift, margin = score(trial, "chosen_shift_nats"), score(trial, "reward_margin_nats")
+        if shift and margin and shift.high < 0 < margin.value:
+            yield (
+                f"{display_name(run, trial)} shows likelihood displacement: the margin grew while the chosen "
+                f"responses became less likely, their log-prob moving by {phrase(shift)}."
+            )
+
+
+def _degenerate(run: RunRecord) -> Iterator[str]:
+    for trial in run.trials:
+        repeated = score(trial, "repetition")
+        before = run.anchor_scores.scores.get("repetition") if run.anchor_scores else None
+        if repeated and repeated.value > REPETITIVE and (before is None or repeated.low > before.value):
+            yield f"{display_name(run, trial)} repeats itself: {phrase(repeated)} of its 4-grams are repeats."
+        if trial.completions and all(not completion.text.strip() for completion in trial.completions):
+            yield f"{display_name(run, trial)} has collapsed: every response is empty."
+
+
+def _cut_off(run: RunRecord) -> Iterator[str]:
+    """Grouped by cause, for most often all trials share it."""
+    for metric, what in (
+        ("truncated", "responses were cut at the length limit: correctness and length speak of the cut text"),
+        (
+            "samples_truncated",
+            "samples behind KL were cut at the length limit: it is the KL of the cut process",
+        ),
+    ):
+        cut = [(t, s) for t in run.trials if (s := score(t, metric)) is not None and s.value > CUT_OFF]
+        if cut:
+            shares = listed([f"{percent(s.value)}% for {display_name(run, t)}" for t, s in cut])
+            yield f"Over {percent(CUT_OFF)}% of {what} ({shares})."
+
+
+def _kl_check(run: RunRecord) -> Iterator[str]:
+    for trial in run.trials:
+        kl, check = score(trial, "kl_nats"), score(trial, "k1_nats")
+        if not kl or not check:
+            continue
+        error = (check.high - check.low) / (2 * HALF_WIDTH)
+        if abs(check.value - kl.value) > STANDARD_ERRORS * error:
+            both = f"{phrase(kl)} and {phrase(check)}"
+            yield (
+                f"The two KL estimates of {display_name(run, trial)} disagree by more than "
+                f"{STANDARD_ERRORS:.0f} standard errors: {both}; do not rely on either."
+            )
+
+
+def _budget(run: RunRecord) -> Iterator[str]:
+    spent = [(trial, trial.ledger.flops) for trial in run.trials]
+    if run.bench.budget_pairs is not None and spent:
+        low, high = min(f for _, f in spent), max(f for _, f in spent)
+        if high > low:
+            yield (
+                "The budget is counted in pairs, so the trials did not spend the same: "
+                f"{flops(low)} to {flops(high)}. A recipe that costs more per pair has been given more."
+            )
+        return
+    for trial, used in spent:
+        budget = trial.ledger.budget_flops
+        if budget and abs(used / budget - 1) > UNSPENT:
+            yield f"{display_name(run, trial)} spent {flops(used)} of a budget of {flops(budget)}."
+
+
+def _data(run: RunRecord) -> Iterator[str]:
+    for note in run.bench.data_notes:
+        yield f"{one_line(run.bench.data, 80)}: {one_line(note)}"
+
+
+def _model(run: RunRecord) -> Iterator[str]:
+    if run.bench.model_note:
+        yield (
+            f"{one_line(run.bench.model, 80)} is a {one_line(run.bench.model_note)}: what is compared is "
+            "further tuning of it, and another model may rank the recipes otherwise."
+        )

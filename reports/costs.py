@@ -1,0 +1,90 @@
+"""The tables of what was spent: FLOPs, data, time and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.records import RunRecord, StageLedger, TrialRecord
+from reports.numbers import MISSING, Cell, flops, memory, seconds
+from reports.page import Table, table
+from reports.trials import display_name
+
+
+def cost_table(run: RunRecord) -> Table:
+    """What each trial was charged, as if it had run alone."""
+    rows = tuple((Cell(display_name(run, trial)), *_cost(trial)) for trial in run.trials)
+    titles = (
+        "Recipe",
+        "Spent",
+        "Policy",
+        "Reference",
+        "Updates",
+        "Refreshes",
+        "Steps",
+        "Pairs",
+        "Epochs",
+        "Tokens",
+    )
+    note = "Every trial is charged as if it had run alone; “shared” is what was computed once for several."
+    return table("What was spent", (*titles, "Reference lag, steps", "Shared"), rows, note=note)
+
+
+def _cost(trial: TrialRecord) -> tuple[Cell, ...]:
+    stages = trial.ledger.stages
+    kinds: tuple[Callable[[StageLedger], float], ...] = (
+        lambda stage: stage.policy_flops,
+        lambda stage: stage.reference_flops,
+        lambda stage: stage.update_flops,
+        lambda stage: stage.refresh_flops,
+    )
+    lags = [stage.reference_lag_steps for stage in stages if stage.reference_lag_steps is not None]
+    return (
+        Cell(flops(trial.ledger.flops), strong=True),
+        *(Cell(_some_flops(sum(kind(stage) for stage in stages))) for kind in kinds),
+        Cell(f"{sum(stage.steps for stage in stages):,}"),
+        Cell(f"{sum(stage.pairs for stage in stages):,}"),
+        Cell(f"{sum(stage.epochs for stage in stages):.2f}"),
+        Cell(f"{sum(stage.tokens for stage in stages):,}"),
+        Cell(f"{lags[-1]:.1f}" if lags else MISSING),
+        Cell(_some_flops(trial.ledger.shared_flops)),
+    )
+
+
+def _some_flops(value: float) -> str:
+    return flops(value) if value > 0 else MISSING
+
+
+def time_table(run: RunRecord) -> Table:
+    """Measured on this machine, on this day: the one table that a repeated run changes."""
+    rows = tuple((Cell(display_name(run, trial)), *_time(trial)) for trial in run.trials)
+    titles = ("Recipe", "Device time", "Of it shared", "Peak memory")
+    return table("Time and memory", titles, rows, note="Measured, so different at every run.")
+
+
+def _time(trial: TrialRecord) -> tuple[Cell, ...]:
+    peak = max((stage.peak_memory_bytes for stage in trial.ledger.stages), default=0)
+    return (
+        Cell(seconds(trial.ledger.device_seconds)),
+        Cell(seconds(trial.ledger.shared_seconds)),
+        Cell(memory(peak)),
+    )
+
+
+def stage_table(run: RunRecord) -> Table:
+    """Stage by stage: objective, reference, spending, and the digest of the checkpoint it made."""
+    rows = tuple(
+        (
+            Cell(display_name(run, trial)),
+            Cell(stage.objective),
+            Cell(stage.reference),
+            Cell(flops(stage.flops)),
+            Cell(f"{stage.steps:,}"),
+            Cell(f"{stage.pairs:,}"),
+            Cell(stage.digest[:12]),
+        )
+        for trial in run.trials
+        for stage in trial.ledger.stages
+    )
+    titles = ("Recipe", "Objective", "Reference", "Spent", "Steps", "Pairs", "Checkpoint")
+    note = "Stages with the same checkpoint were trained once."
+    return table("Stage by stage", titles, rows, note=note, folded=True)

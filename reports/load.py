@@ -1,0 +1,89 @@
+"""From a run's folder to one `RunRecord`: the only place in `reports` that reads files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from harness.errors import HarnessError
+from harness.records import (
+    BenchRecord,
+    Comparison,
+    Completion,
+    HeldOutPrompt,
+    JudgeCard,
+    Ledger,
+    PairLogp,
+    RunRecord,
+    Sample,
+    TrainStep,
+    TrialRecord,
+    TrialScores,
+    Verdict,
+)
+from harness.store import read_json, read_jsonl
+
+R = TypeVar("R")
+
+
+def load_run(folder: Path) -> RunRecord:
+    """Read all that a report needs; trials without scores.json are left out and named in `unfinished`."""
+    if not (folder / "record.json").is_file():
+        raise HarnessError(f"{folder} holds no run (no record.json): give the folder that `run --out` made")
+    bench = read_json(folder / "record.json", BenchRecord)
+    trials = _trials(folder, bench)
+    anchor = folder / "anchor"
+    return RunRecord(
+        bench=bench,
+        anchor_completions=read_jsonl(anchor / "completions.jsonl", Completion),
+        anchor_steps=read_jsonl(anchor / "train.jsonl", TrainStep),
+        anchor_scores=_optional(anchor / "scores.json", TrialScores),
+        trials=trials,
+        judges=_judges(folder, bench),
+        comparisons=_optional(folder / "comparisons.json", tuple[Comparison, ...]) or (),
+        prompts=read_jsonl(folder / "prompts.jsonl", HeldOutPrompt),
+        unfinished=_unfinished(folder, bench, trials),
+    )
+
+
+def _optional(path: Path, kind: type[R]) -> R | None:
+    return read_json(path, kind) if path.is_file() else None
+
+
+def _trials(folder: Path, bench: BenchRecord) -> tuple[TrialRecord, ...]:
+    done = (_trial(path.parent) for path in (folder / "trials").glob("*/scores.json"))
+    rank = {recipe: place for place, recipe in enumerate(bench.recipes)}
+    return tuple(sorted(done, key=lambda t: (rank.get(t.recipe, len(rank)), t.recipe, t.seed)))
+
+
+def _trial(folder: Path) -> TrialRecord:
+    scores = read_json(folder / "scores.json", TrialScores)
+    return TrialRecord(
+        recipe=scores.recipe,
+        seed=scores.seed,
+        steps=read_jsonl(folder / "train.jsonl", TrainStep),
+        ledger=read_json(folder / "ledger.json", Ledger),
+        completions=read_jsonl(folder / "completions.jsonl", Completion),
+        samples=read_jsonl(folder / "samples.jsonl", Sample),
+        pairs=read_jsonl(folder / "pairs.jsonl", PairLogp),
+        verdicts=read_jsonl(folder / "verdicts.jsonl", Verdict),
+        scores=scores,
+    )
+
+
+def _judges(folder: Path, bench: BenchRecord) -> tuple[JudgeCard, ...]:
+    cards = [read_json(path, JudgeCard) for path in sorted((folder / "judges").glob("*.json"))]
+    rank = {name: place for place, name in enumerate(bench.judges)}
+    return tuple(sorted(cards, key=lambda card: (rank.get(card.name, len(rank)), card.name)))
+
+
+def _unfinished(folder: Path, bench: BenchRecord, trials: tuple[TrialRecord, ...]) -> tuple[str, ...]:
+    """Trials with a folder but no scores, and recipes asked for that have neither a trial nor an error."""
+    begun = {path.name for path in (folder / "trials").glob("*@*") if not (path / "scores.json").is_file()}
+    known = {trial.recipe for trial in trials} | {_recipe(name) for name in (*begun, *bench.failed)}
+    never = (recipe for recipe in bench.recipes if recipe not in known)
+    return (*sorted(begun - set(bench.failed)), *never)
+
+
+def _recipe(trial: str) -> str:
+    return trial.rpartition("@")[0] or trial

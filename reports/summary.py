@@ -1,0 +1,208 @@
+"""The answer in a few plain sentences, each made from a test or an interval and from nothing else."""
+
+from __future__ import annotations
+
+from harness.records import RunRecord, Score, TrialRecord
+from reports.deciding import Deciding, deciding, ranked
+from reports.gaming import HollowWin, hollow_wins, signs, win_words
+from reports.numbers import phrase
+from reports.text import counted, listed, one_line
+from reports.trials import comparison, display_name, score, told_apart, unit
+
+EVEN = 0.5  # a win rate, or a reward accuracy, that says nothing
+MANY = 6  # names that a sentence bears
+
+
+def answer(run: RunRecord) -> tuple[str, ...]:
+    """Which recipe, which others it can be told from, at what cost, how sure; whether a win is style."""
+    choice = deciding(run)
+    standing = ranked(run, choice.metric)
+    if not standing:
+        return (_nothing(run),)
+    sentences = (
+        _basis(run, choice),
+        _first(run, choice),
+        _style(run),
+        _rivals(run, choice.metric),
+        _cheaper(run, choice.metric),
+        _reach(run, standing),
+    )
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def _nothing(run: RunRecord) -> str:
+    why = ": see the warnings" if run.bench.failed else "; run the same command again to continue"
+    return f"No trial finished, so there is nothing to compare{why}."
+
+
+def _basis(run: RunRecord, choice: Deciding) -> str:
+    """Said only where no win rate can be believed."""
+    if choice.by_win_rate:
+        return ""
+    rest = (
+        "so this rests on reward accuracy: whether a checkpoint learned to prefer the chosen response, "
+        "not whether it writes better ones"
+    )
+    if not run.judges:
+        return f"No judge was asked and the data has no checker, {rest}."
+    if any(card.qualified for card in run.judges):
+        return f"No qualified judge scored every trial, {rest}."
+    names = listed([card.name for card in run.judges])
+    verb = "is not a qualified judge" if len(run.judges) == 1 else "are not qualified judges"
+    return f"{names} {verb}, {rest}."
+
+
+def _first(run: RunRecord, choice: Deciding) -> str:
+    """The best trial, its score with the interval, what it was measured on, and its KL."""
+    standing = ranked(run, choice.metric)
+    trial, best = standing[0]
+    level = [display_name(run, t) for t, s in standing if s.value == best.value]
+    measured = f"{_measured(choice, best)}{_distance(trial)}"
+    if not _beats_even(run, choice.metric, trial):
+        with_it = f" (and {counted(len(level) - 1, 'other')} level with it)" if len(level) > 1 else ""
+        return (
+            f"{_no_gain(run, choice, standing)} The highest, {level[0]}{with_it}, {measured}{_why_not(best)}."
+        )
+    if len(level) > 1:
+        return f"{listed(_few(level))} come out level at the top: each {measured}."
+    return f"{level[0]} {_place(run, choice.metric)}: it {measured}."
+
+
+def _place(run: RunRecord, metric: str) -> str:
+    """Called best only where every other one is shown to be worse, and its win is not by style."""
+    first, *others = (display_name(run, trial) for trial, _ in ranked(run, metric))
+    if not others:
+        return "is the only recipe scored"
+    hollow = {display_name(run, win.trial) for win in _empty_wins(run)}
+    best = first not in hollow and all(told_apart(comparison(run, first, other, metric)) for other in others)
+    return "is best" if best else "scores highest"
+
+
+def _beats_even(run: RunRecord, metric: str, trial: TrialRecord) -> bool:
+    """Above one half by its interval, and by the test against the anchor where there is one."""
+    best, tested = score(trial, metric), comparison(run, display_name(run, trial), "anchor", metric)
+    return best is not None and best.low > EVEN and (tested is None or told_apart(tested))
+
+
+def _why_not(best: Score) -> str:
+    if best.high < EVEN:
+        return ""
+    return (
+        "; that interval includes 50%" if best.low <= EVEN else "; the test against the anchor is not passed"
+    )
+
+
+def _no_gain(run: RunRecord, choice: Deciding, standing: tuple[tuple[TrialRecord, Score], ...]) -> str:
+    if all(s.high < EVEN for _, s in standing):
+        worse = (
+            "loses to the anchor" if choice.by_win_rate else "tells chosen from rejected worse than chance"
+        )
+        return f"Every recipe {worse}."
+    better = "beat the anchor" if choice.by_win_rate else "tell chosen from rejected better than chance"
+    if any(_beats_even(run, choice.metric, trial) for trial, _ in standing):
+        return f"The recipe that comes out highest is not shown to {better}."
+    return f"No recipe is shown to {better}."
+
+
+def _measured(choice: Deciding, best: Score) -> str:
+    if not choice.by_win_rate:
+        pairs = counted(best.n, "held-out pair")
+        return f"moved towards the chosen response, away from the rejected, in {phrase(best)} of {pairs}"
+    prompts = counted(best.n, "held-out prompt")
+    against = f"wins {phrase(best)} of {prompts} against the anchor (the shared SFT checkpoint)"
+    if choice.judge is None:
+        return f"{against}, by the data's own truth"
+    accuracy = choice.judge.accuracy
+    return (
+        f"{against}, by judge {choice.judge.name}, which ranks {phrase(accuracy)} of labelled pairs rightly"
+    )
+
+
+def _distance(trial: TrialRecord) -> str:
+    kl = score(trial, "kl_nats")
+    return f", at a KL of {phrase(kl)} from the anchor" if kl is not None else ""
+
+
+def _rivals(run: RunRecord, metric: str) -> str:
+    """Against which of the others the best one can, and cannot, be told apart."""
+    names = [display_name(run, trial) for trial, _ in ranked(run, metric)]
+    best, others = names[0], names[1:]
+    if not others:
+        return ""
+    known = {name: c for name in others if (c := comparison(run, best, name, metric)) is not None}
+    if not known:
+        return "Nothing was compared prompt by prompt, so no difference between the recipes is established."
+    beaten = [name for name in known if told_apart(known[name])]
+    level = [name for name in others if name not in beaten]
+    if not beaten and not _any_pair(run, metric):
+        every = f"No two of the {len(names)}" if len(names) > 2 else "Neither of the two"
+        return f"{every} recipes can be told {'apart' if len(names) > 2 else 'from the other'}."
+    return _told(best, beaten, level)
+
+
+def _any_pair(run: RunRecord, metric: str) -> bool:
+    return any(told_apart(c) for c in run.comparisons if c.metric == metric and "anchor" not in (c.a, c.b))
+
+
+def _told(best: str, beaten: list[str], level: list[str]) -> str:
+    parts = []
+    if beaten:
+        parts.append(f"is better than {listed(_few(beaten))} (p < 0.05 after Holm's correction)")
+    if level:
+        others = (
+            f"any of the other {len(level)}" if len(level) > 2 and not beaten else listed(_few(level), "or")
+        )
+        parts.append(f"cannot be told apart from {others}")
+    return f"{best} {' and '.join(parts)}."
+
+
+def _few(names: list[str]) -> list[str]:
+    """No more names than a sentence bears."""
+    return names if len(names) <= MANY else [*names[: MANY - 1], f"{len(names) - MANY + 1} others"]
+
+
+def _cheaper(run: RunRecord, metric: str) -> str:
+    """The rival that beats the anchor as well, as far as the tests can tell, at a KL shown to be lower."""
+    standing = [trial for trial, _ in ranked(run, metric)]
+    best = display_name(run, standing[0])
+    others = [display_name(run, trial) for trial in standing[1:] if _beats_even(run, metric, trial)]
+    rivals = []
+    for name in others:
+        same, nearer = comparison(run, best, name, metric), comparison(run, name, best, "kl_nats")
+        if same and nearer and not told_apart(same) and told_apart(nearer) and nearer.difference < 0:
+            rivals.append((nearer.difference, name))
+    if not rivals:
+        return ""
+    difference, name = min(rivals)
+    saved = f"{abs(difference):.1f} {unit(run, 'kl_nats')}"
+    return f"Not told apart from it, and closest to the anchor, is {name}: {saved} of KL less than {best}."
+
+
+def _empty_wins(run: RunRecord) -> list[HollowWin]:
+    """Wins with signs of style, but for those where correctness rose too: these are warnings only."""
+    return [win for win in hollow_wins(run) if not win.more_correct]
+
+
+def _style(run: RunRecord) -> str:
+    """The win that looks most like style, and who else wins so."""
+    hollow = _empty_wins(run)
+    if not hollow:
+        return ""
+    worst = hollow[0]
+    name = display_name(run, worst.trial)
+    read = "read that as style, not substance"
+    sentence = f"{name} {win_words(worst)}, but its responses {signs(worst)}: {read}."
+    rest = [display_name(run, win.trial) for win in hollow[1:]]
+    return f"{sentence} The same goes for {listed(rest)}." if rest else sentence
+
+
+def _reach(run: RunRecord, standing: tuple[tuple[TrialRecord, Score], ...]) -> str:
+    """How far the answer carries: the seeds, the smallest n, and what is not in it."""
+    least = min(s.n for _, s in standing)
+    most = max(s.n for _, s in standing)
+    size = "" if least == most else f" The fewest prompts behind one of these numbers are {least:,}."
+    missing = [one_line(name, 80) for name in (*run.bench.failed, *run.unfinished)]
+    absent = f" Without scores, so not compared: {listed(missing)}." if missing else ""
+    if run.bench.seeds == 1:
+        return f"With one seed this speaks of these checkpoints, not of the recipes in general.{size}{absent}"
+    return f"The intervals cover {counted(run.bench.seeds, 'seed')} and the prompts.{size}{absent}"

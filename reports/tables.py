@@ -1,0 +1,150 @@
+"""The report's tables: one function a table, each from the run's records to cells."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from harness.records import JudgeCard, RunRecord, Score, TrialScores
+from reports.deciding import deciding, ranked
+from reports.glossary import term
+from reports.numbers import (
+    MISSING,
+    Cell,
+    change_cell,
+    flops,
+    score_cell,
+)
+from reports.page import Table, table
+from reports.text import one_line
+from reports.trials import display_name
+
+# Judged metrics stand in the main table beside the ones that need no judge.
+_AFTER_WINS = (
+    "reward_accuracy",
+    "reward_margin_nats",
+    "kl_nats",
+    "correct",
+    "length_ratio",
+    "chosen_shift_nats",
+)
+_QUALITY = (
+    "correct",
+    "correct_change",
+    "courtesy",
+    "length_tokens",
+    "length_ratio",
+    "truncated",
+    "distinct_2",
+    "repetition",
+    "opening_concentration",
+    "chosen_perplexity",
+)
+_PREFERENCE = (
+    "reward_accuracy",
+    "reward_margin_nats",
+    "ranking_accuracy",
+    "ranking_accuracy_per_token",
+    "chosen_shift_nats",
+    "rejected_shift_nats",
+    "kl_nats",
+    "kl_per_token_nats",
+    "k1_nats",
+    "samples_truncated",
+)
+
+
+def main_table(run: RunRecord) -> Table:
+    """One row a trial: the numbers that the answer is made of."""
+    wins = ("gold_win_rate", *(f"win_rate[{card.name}]" for card in run.judges))
+    metrics = (*wins, *_AFTER_WINS)
+    top = {trial.name for trial, _ in ranked(run, deciding(run).metric)[:1]}
+    rows = tuple(
+        (
+            Cell(display_name(run, trial), strong=trial.name in top),
+            *_cells(trial.scores, metrics),
+            Cell(flops(trial.ledger.flops)),
+        )
+        for trial in run.trials
+    )
+    titles = ("Recipe", *(term(metric).title for metric in metrics), "Spent")
+    return table("Scores of every trial", titles, rows)
+
+
+def _cells(scores: TrialScores, metrics: tuple[str, ...]) -> tuple[Cell, ...]:
+    return tuple(_cell(metric, scores.scores.get(metric)) for metric in metrics)
+
+
+def _cell(metric: str, value: Score | None) -> Cell:
+    if metric == "correct_change":
+        return change_cell(value)
+    return score_cell(value)
+
+
+def preference_table(run: RunRecord) -> Table:
+    """All that is measured on held-out pairs and samples, without a judge."""
+    found = _score_table(run, "More: held-out pairs and drift from the anchor", _PREFERENCE)
+    return dataclasses.replace(found, folded=True)
+
+
+def quality_table(run: RunRecord) -> Table:
+    """What a win rate hides: length, repetition, openings, correctness."""
+    return _score_table(run, "What the responses are like", _QUALITY, opening=True)
+
+
+def _score_table(run: RunRecord, caption: str, metrics: tuple[str, ...], opening: bool = False) -> Table:
+    named = [(display_name(run, trial), trial.scores) for trial in run.trials]
+    if opening and run.anchor_scores is not None:
+        named = [("anchor", run.anchor_scores), *named]
+    rows = tuple(
+        (Cell(name), *_cells(scores, metrics), *((_opening(scores),) if opening else ()))
+        for name, scores in named
+    )
+    titles = ("Recipe", *(term(metric).title for metric in metrics), *(("Its words",) if opening else ()))
+    return table(caption, titles, rows)
+
+
+def _opening(scores: TrialScores) -> Cell:
+    words = one_line(scores.commonest_opening.strip(), 40)
+    return Cell(f"“{words}”" if words else MISSING)
+
+
+def judged_table(run: RunRecord) -> Table:
+    """The truth and each judge side by side, so that a judge that is fooled is seen to be."""
+    metrics = ["gold_win_rate"]
+    for card in run.judges:
+        metrics += [f"win_rate[{card.name}]", f"win_rate_strict[{card.name}]"]
+    rows = tuple(
+        (Cell(display_name(run, trial)), *_cells(trial.scores, tuple(metrics))) for trial in run.trials
+    )
+    return table("Wins against the anchor", ("Recipe", *(term(metric).title for metric in metrics)), rows)
+
+
+def card_table(run: RunRecord) -> Table:
+    """Each judge as it was measured on labelled pairs that it was not fitted on."""
+    rows = tuple(_card(card) for card in run.judges)
+    titles = ("Judge", "Accuracy", "Same winner in both orders", "First shown wins", "Prefers the longer")
+    return table("The judge's card", (*titles, "Unscored", "Able", "Robust", "Qualified"), rows)
+
+
+def _card(card: JudgeCard) -> tuple[Cell, ...]:
+    measured = (card.accuracy, card.position_consistency, card.first_slot_rate, card.longer_rate)
+    passed = (card.able, card.robust, card.qualified)
+    return (
+        Cell(one_line(card.name, 60)),
+        *(score_cell(value) for value in measured),
+        Cell(str(card.unscored)),
+        *(Cell("yes" if good else "no", strong=not good) for good in passed),
+    )
+
+
+def contrast_table(run: RunRecord) -> Table:
+    """How often each kind of bad response beats the prompt's own chosen one: under 20% is robust."""
+    names = list(dict.fromkeys(contrast.name for card in run.judges for contrast in card.contrasts))
+    rows = tuple((Cell(one_line(name, 80)), *_contrasts(run, name)) for name in names)
+    titles = ("A response that should lose", *(one_line(card.name, 60) for card in run.judges))
+    return table("How often a bad response beats the prompt's own chosen one", titles, rows)
+
+
+def _contrasts(run: RunRecord, name: str) -> tuple[Cell, ...]:
+    found = ({c.name: c.win_rate for c in card.contrasts}.get(name) for card in run.judges)
+    return tuple(score_cell(rate) for rate in found)

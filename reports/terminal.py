@@ -1,0 +1,78 @@
+"""The last thing a run prints: the answer, a table that fits the window, and where the report is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.records import RunRecord, TrialRecord
+from reports.cautions import warnings
+from reports.deciding import deciding, ranked
+from reports.glossary import term
+from reports.numbers import Cell, flops, score_cell
+from reports.summary import answer
+from reports.text import counted, visible
+from reports.timing import timing_notes
+from reports.trials import display_name, score
+
+# The metrics by importance: a narrow window shows the first of them, the widest all with intervals.
+_METRICS = ("kl_nats", "reward_accuracy", "correct", "length_ratio")
+_SHORT = {"kl_nats": "KL", "reward_accuracy": "Reward acc.", "correct": "Correct", "length_ratio": "Length"}
+_COLUMN = 13  # characters with an interval, padding included
+_NARROW = 9  # without
+
+
+def print_report(run: RunRecord, console: Console, path: Path) -> None:
+    """Print the answer, the table, what to beware of, and the report's path."""
+    for sentence in answer(run):
+        console.print(Text(visible(sentence)))
+    if run.trials:
+        console.print(_table(run, console.width))
+    for warning in (*warnings(run), *timing_notes(run)):
+        console.print(Text("! " + visible(warning), style="yellow"))
+    console.print(Text(f"{counted(len(run.trials), 'trial')} in {path}"), soft_wrap=True)
+
+
+def _table(run: RunRecord, width: int) -> Table:
+    metrics = _metrics(run)
+    names = max(len(display_name(run, trial)) for trial in run.trials)
+    room = width - min(names, 28) - 14
+    intervals = room >= _COLUMN * len(metrics)
+    kept = metrics if intervals else metrics[: max(1, room // _NARROW)]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Recipe", overflow="ellipsis", no_wrap=True, max_width=28)
+    for metric in kept:
+        table.add_column(_title(metric), justify="right")
+    table.add_column("Spent", justify="right", no_wrap=True)
+    best = {trial.name for trial, _ in ranked(run, deciding(run).metric)[:1]}
+    for trial in run.trials:
+        table.add_row(*_row(run, trial, kept, intervals), style="bold" if trial.name in best else "")
+    return table
+
+
+def _metrics(run: RunRecord) -> tuple[str, ...]:
+    """The deciding metric first, then the other win rates and the rest, as far as anybody has them."""
+    wins = ("gold_win_rate", *(f"win_rate[{card.name}]" for card in run.judges))
+    wanted = dict.fromkeys((deciding(run).metric, *wins, *_METRICS))
+    return tuple(m for m in wanted if any(score(trial, m) is not None for trial in run.trials))
+
+
+def _title(metric: str) -> Text:
+    return Text(_SHORT.get(metric, term(metric).title.replace("Win rate by", "Wins by")))
+
+
+def _row(run: RunRecord, trial: TrialRecord, metrics: tuple[str, ...], intervals: bool) -> list[Text]:
+    cells = [score_cell(score(trial, metric)) for metric in metrics]
+    shown = [_shown(cell, intervals) for cell in cells]
+    return [Text(visible(display_name(run, trial))), *shown, Text(flops(trial.ledger.flops))]
+
+
+def _shown(cell: Cell, interval: bool) -> Text:
+    text = Text(cell.value)
+    if interval and cell.interval:
+        text.append(f"\n{cell.interval}", style="dim")
+    return text

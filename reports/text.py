@@ -1,0 +1,50 @@
+"""Text that strangers and models wrote, made safe to show; and lists of names in a sentence."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+# Format characters that ordinary text needs: the joiner of emoji. All others (bidi overrides, zero-width
+# spaces, tags) can make text read as what it is not, so they are shown by their number.
+_KEPT = {"\n", "\t", "\u200d"}
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+
+
+def visible(text: str) -> str:
+    """The same text with every invisible, direction-changing or unpaired character shown as `\\u{…}`."""
+    text = text.replace("\r\n", "\n")
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_shown(character) for character in text)
+
+
+def _shown(character: str) -> str:
+    hidden = unicodedata.category(character) in _HIDDEN and character not in _KEPT
+    return f"\\u{{{ord(character):x}}}" if hidden else character
+
+
+def clipped(text: str, characters: int) -> str:
+    """The visible text, cut at so many characters; says how much was left out."""
+    left_out = len(text) - characters
+    if left_out <= 0:
+        return visible(text)
+    return f"{visible(text[:characters])} … ({left_out:,} more characters)"
+
+
+def one_line(text: str, characters: int = 300) -> str:
+    """The visible text on one line, cut at so many characters."""
+    return clipped(" ".join(text.split()), characters)
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """Names in a sentence: "a", "a and b", "a, b and c"."""
+    if not names:
+        raise ValueError("there is nothing to list")
+    *head, tail = names
+    return f"{', '.join(head)} {last} {tail}" if head else tail
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number and its noun: "1 prompt", "2,000 prompts"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

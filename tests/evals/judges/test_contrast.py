@@ -1,0 +1,74 @@
+"""Contrast responses are bad on purpose, and the exam's are not the textbook's."""
+
+from __future__ import annotations
+
+import pytest
+
+from evals.judges.contrast import (
+    ANOTHER,
+    FITTING_CONSTANTS,
+    FITTING_OPENERS,
+    HELDOUT_CONSTANTS,
+    HELDOUT_OPENERS,
+    OPENED,
+    fitting_contrasts,
+    heldout_contrasts,
+)
+from harness.records import Gold, Pair
+
+
+def pair(number: int, chosen: str, gold: Gold | None = None) -> Pair:
+    prompt = f"question {number}"
+    return Pair(
+        prompt_id=f"p{number}", question=prompt, prompt=prompt, chosen=chosen, rejected="no", gold=gold
+    )
+
+
+PAIRS = [pair(number, f"answer {number}") for number in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("fitting", "heldout"), [(FITTING_CONSTANTS, HELDOUT_CONSTANTS), (FITTING_OPENERS, HELDOUT_OPENERS)]
+)
+def test_fitting_never_sees_the_heldout_texts(fitting: tuple[str, ...], heldout: tuple[str, ...]) -> None:
+    """The two lists share nothing."""
+    assert not {text.casefold().strip() for text in fitting} & {text.casefold().strip() for text in heldout}
+
+
+def test_another_prompts_response_is_never_the_own_one() -> None:
+    """The same text, written otherwise in case and spaces, is not another response."""
+    pairs = [pair(0, "Yes."), pair(1, "yes. "), pair(2, "No.")]
+    borrowed = {c.pair.prompt_id: c.text for c in fitting_contrasts(pairs, seed=0) if c.kind == ANOTHER}
+    assert (borrowed["p0"], borrowed["p1"]) == ("No.", "No.")
+
+
+def test_another_prompts_response_is_never_correct_here() -> None:
+    """Where gold knows that a borrowed response answers this prompt too, it is not borrowed."""
+    gold = Gold(kind="number", answers=("12",))
+    pairs = [pair(0, "It is 12.", gold), pair(1, "12, of course."), pair(2, "It is 7.")]
+    borrowed = {c.pair.prompt_id: c.text for c in fitting_contrasts(pairs, seed=0) if c.kind == ANOTHER}
+    assert borrowed["p0"] == "It is 7."
+
+
+def test_a_prompt_without_others_gets_no_borrowed_response() -> None:
+    """Missing is left out, not made up."""
+    assert {c.kind for c in fitting_contrasts([pair(0, "Yes.")], seed=0)} & {ANOTHER, OPENED} == set()
+
+
+def test_every_heldout_constant_meets_every_pair() -> None:
+    """Each constant stands for itself, so each is asked everywhere."""
+    made = heldout_contrasts(PAIRS, donors=PAIRS, seed=0)
+    assert sum(c.kind.startswith("constant") for c in made) == len(PAIRS) * len(HELDOUT_CONSTANTS)
+
+
+def test_openers_stand_before_another_prompts_response() -> None:
+    """The opener is courteous, the rest answers something else."""
+    opened = [c.text for c in heldout_contrasts(PAIRS, donors=PAIRS, seed=0) if c.kind == OPENED]
+    assert len(opened) == len(PAIRS)
+    assert all(text.startswith(HELDOUT_OPENERS) and " answer " in text for text in opened)
+
+
+def test_the_seed_decides_all_draws() -> None:
+    """Same seed, same contrasts; another seed, others."""
+    assert fitting_contrasts(PAIRS, seed=1) == fitting_contrasts(PAIRS, seed=1)
+    assert fitting_contrasts(PAIRS, seed=1) != fitting_contrasts(PAIRS, seed=2)

@@ -1,0 +1,139 @@
+"""Planted truths: an oracle qualifies, and random, flattered, constant-loving and mute judges do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from evals.judges.contrast import HELDOUT_CONSTANTS
+from evals.judges.protocol import Opinion, Question
+from evals.judges.qualification import qualify
+from evals.judges.rule import LengthRule
+from harness.errors import HarnessError
+from harness.records import JudgeCard, Pair
+
+PAIRS = [
+    Pair(
+        prompt_id=f"p{number}",
+        question=f"What is the code of item {number}?",
+        prompt=f"What is the code of item {number}?",
+        chosen=f"The code is right{number}x.",
+        rejected=f"The code is wrong{number}x.",
+    )
+    for number in range(80)
+]
+
+
+class Double:
+    """A judge that decides by a function of the question."""
+
+    name = "double"
+    description = "a double"
+
+    def __init__(self, p_first: Callable[[Question], float | None]) -> None:
+        self.p_first = p_first
+        self.asked = 0
+
+    def p_first_wins(self, questions: Sequence[Question]) -> list[Opinion]:
+        self.asked += len(questions)
+        return [Opinion(p_first=self.p_first(question), problem="mute") for question in questions]
+
+
+def is_right(question: Question, response: str) -> bool:
+    number = question.prompt_id.removeprefix("p")
+    return f"right{number}x" in response
+
+
+def oracle(question: Question) -> float:
+    first, second = is_right(question, question.first), is_right(question, question.second)
+    return 0.5 if first == second else float(first)
+
+
+def card(p_first: Callable[[Question], float | None], limit: int | None = None) -> JudgeCard:
+    return qualify(Double(p_first), PAIRS, seed=0, limit=limit)
+
+
+def test_an_oracle_is_qualified() -> None:
+    """A judge that knows the truth is able and robust, and has failed nothing."""
+    found = card(oracle)
+    assert (found.qualified, found.accuracy.value, found.reasons) == (True, 1.0, ())
+
+
+def test_random_verdicts_are_neither_able_nor_robust() -> None:
+    """A coin ranks half of the pairs right, and lets half of the contrasts win."""
+    generator = np.random.default_rng(0)
+    found = card(lambda question: float(generator.random()))
+    assert (found.able, found.robust) == (False, False)
+
+
+def test_a_lover_of_one_constant_is_able_but_not_robust() -> None:
+    """Right on every labelled pair, yet one constant beats all: the worst constant counts."""
+
+    def loves_a_constant(question: Question) -> float:
+        if HELDOUT_CONSTANTS[0] in (question.first, question.second):
+            return float(question.first == HELDOUT_CONSTANTS[0])
+        return oracle(question)
+
+    found = card(loves_a_constant)
+    assert (found.able, found.robust) == (True, False)
+    assert found.reasons == (
+        f"The constant response {HELDOUT_CONSTANTS[0]!r} beats the prompt's own chosen response on 100% of "
+        "80 prompts, and 20% is too often.",
+    )
+
+
+def test_a_lover_of_openers_is_not_robust() -> None:
+    """Courtesy before another prompt's answer must not win."""
+    found = card(lambda q: 1.0 if len(q.first) > len(q.second) + 12 else oracle(q))
+    assert any("Opener on another prompt's response beats" in reason for reason in found.reasons)
+
+
+def test_the_length_rule_is_not_qualified() -> None:
+    """Longest-wins cannot rank responses of equal length, and likes any long constant."""
+    found = qualify(LengthRule(), PAIRS, seed=0)
+    assert (found.able, found.robust) == (False, False)
+
+
+def test_always_the_first_shown_is_seen_as_position_bias() -> None:
+    """A judge that always says A agrees with itself never, and its first slot wins always."""
+    found = card(lambda question: 1.0)
+    assert (found.position_consistency.value, found.first_slot_rate.value, found.able) == (0.0, 1.0, False)
+
+
+def test_unread_verdicts_are_counted_and_not_lost() -> None:
+    """Unscored pairs lower n and stand on the card; they are no losses."""
+    mute = {"p1", "p2", "p3"}
+    found = card(lambda question: None if question.prompt_id in mute else oracle(question))
+    assert (found.accuracy.value, found.accuracy.n) == (1.0, 77)
+    assert found.unscored == 3 * (1 + 2 + len(HELDOUT_CONSTANTS))
+
+
+def test_a_contrast_that_cannot_be_read_is_not_passed() -> None:
+    """Robust is what was shown, not what was never answered."""
+
+    def mute_on_labels_only(question: Question) -> float | None:
+        return oracle(question) if "wrong" in question.first + question.second else None
+
+    found = card(mute_on_labels_only)
+    assert (found.able, found.robust) == (True, False)
+
+
+def test_a_mute_judge_is_one_line_with_its_problem() -> None:
+    """Without a single verdict there is no card."""
+    with pytest.raises(HarnessError, match=r"judge 'double' gave no readable verdict on 80 .* \(mute\)"):
+        card(lambda question: None)
+
+
+def test_a_limit_bounds_the_questions() -> None:
+    """A slow judge is asked 16 questions a pair, of as many pairs as the limit says."""
+    judge = Double(oracle)
+    assert qualify(judge, PAIRS, seed=0, limit=10).accuracy.n == 10
+    assert judge.asked == 160
+
+
+def test_no_pairs_is_one_line() -> None:
+    """An empty split is the user's to mend."""
+    with pytest.raises(HarnessError, match="no held-out labelled pairs"):
+        qualify(Double(oracle), [], seed=0)

@@ -1,0 +1,62 @@
+"""Figures are the same bytes for the same records, and legible: no name covers another."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Annotation
+
+from reports.curves import curves, smoothed
+from reports.figures import png, svg
+from reports.frontier import frontier
+from tests.reports.conftest import Loaded
+from tests.reports.fake_run import CORE, Character, FakeRun
+
+
+@pytest.mark.parametrize("draw", [frontier, curves])
+def test_the_same_records_draw_the_same_bytes(loaded: Loaded, draw: object) -> None:
+    assert callable(draw)
+    run = loaded(FakeRun())
+    first, second = draw(run), draw(run)
+    assert svg(first) == svg(second)
+    assert png(first) == png(second)
+
+
+def test_no_figure_carries_a_date_or_a_version(loaded: Loaded) -> None:
+    figure = frontier(loaded(FakeRun()))
+    assert b"<dc:date>" not in svg(figure)
+    assert b"matplotlib.org/)" not in svg(figure)
+    assert b"Matplotlib" not in png(figure)
+
+
+@pytest.mark.parametrize("trials", [7, 14])
+def test_names_on_the_frontier_do_not_overlap(loaded: Loaded, trials: int) -> None:
+    draw = random.Random(trials)
+    crowd = tuple(
+        Character(recipe=f"dpo-beta{i}", gold=draw.uniform(0.55, 0.75), kl=draw.uniform(4, 8))
+        for i in range(trials)
+    )
+    figure = frontier(loaded(FakeRun(characters=crowd)))
+    figure.draw_without_rendering()
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    labels = [text for text in figure.axes[0].texts if isinstance(text, Annotation)]
+    boxes = [label.get_window_extent(canvas.get_renderer()) for label in labels]
+    assert len(boxes) == trials + 1
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
+def test_a_trial_without_kl_is_left_out_of_the_frontier(loaded: Loaded) -> None:
+    assert svg(frontier(loaded(FakeRun(characters=CORE[:2], drop=("kl_nats",)))))
+
+
+def test_a_bench_without_preference_stages_still_has_curves(loaded: Loaded) -> None:
+    assert png(curves(loaded(FakeRun(characters=CORE[:1]))))
+
+
+def test_a_smoothed_line_keeps_its_length_and_its_mean() -> None:
+    assert smoothed((2.0,) * 40) == [2.0] * 40
+    assert smoothed((1.0,)) == [1.0]
