@@ -25,7 +25,7 @@ def complete(model: LanguageModel, prompts: Sequence[Pair], *, limit: int) -> tu
 
 
 def sample(model: LanguageModel, prompts: Sequence[Pair], *, limit: int, seed: int) -> list[Generated]:
-    """One sample a prompt at temperature 1, no top-p or top-k; the same draws for every checkpoint (common random numbers)."""
+    """One sample a prompt at temperature 1, no top-p or top-k; every checkpoint gets the same draws."""
     return _write(model, prompts, limit, seed)
 
 

@@ -19,8 +19,7 @@ def measure_samples(
     """Each sample of the policy with the exact KL at each of its positions, summed, and log π − log a beside it."""
     tokens = policy.tokens
     rows = [
-        Row(prompt=tokens.encode_prompt(p.prompt), responses=(g.tokens,))
-        for p, g in zip(prompts, written, strict=True)
+        Row(prompt=tokens.encode_prompt(p.prompt), responses=(g.tokens,)) for p, g in zip(prompts, written, strict=True)
     ]
     found: dict[int, Sample] = {}
     for part in batches(rows, BATCH_TOKENS):

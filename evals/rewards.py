@@ -1,7 +1,7 @@
 """Log-probs of held-out pairs, and what they say against the anchor: margins, accuracies, shifts.
 
-Margin m = h(y_w) − h(y_l) with h(y) = log π(y|x) − log a(y|x), in nats and not scaled by beta, so that it compares across
-recipes. (The book's compute_dpo_loss gives it like this too; the DPO paper and TRL call beta·m the reward margin.)
+Margin m = h(y_w) − h(y_l) with h(y) = log π(y|x) − log a(y|x), in nats and not scaled by beta, so that it compares
+across recipes. (The book's compute_dpo_loss gives it like this too; the paper and TRL call beta·m the reward margin.)
 """
 
 from __future__ import annotations
@@ -97,9 +97,7 @@ def reward_scores(
         values = [value(both) for both in pairs]
         share = unit == "share"
         scores[name] = (
-            share_interval(values, clusters=clusters)
-            if share
-            else mean_interval(values, unit=unit, clusters=clusters)
+            share_interval(values, clusters=clusters) if share else mean_interval(values, unit=unit, clusters=clusters)
         )
         per_prompt[name] = prompt_means(clusters, values)
     scores["chosen_perplexity"] = _perplexity(policy, clusters)

@@ -27,7 +27,7 @@ class Evidence:
 def score_trial(
     recipe: str, seed: int, policy: Evidence, anchor: Evidence, golds: Mapping[str, Gold], tokens: Tokens
 ) -> TrialScores:
-    """Every metric of the trial against the anchor. `golds` is prompt_id → gold, empty where the data knows no truth."""
+    """Every metric of the trial against the anchor. `golds` is prompt_id → gold, empty where no truth is known."""
     scores, per_prompt = reward_scores(policy.pairs, anchor.pairs)
     parts = [
         *([_divergence(policy.samples)] if policy.samples else []),  # the anchor has none: its KL to itself is zero
@@ -101,9 +101,7 @@ def _gold(policy: Sequence[Completion], anchor: Sequence[Completion], golds: Map
     scores = {
         "gold_win_rate": share_interval(list(wins.values())),
         "correct": share_interval(list(correct.values())),
-        "correct_change": Score(
-            value=change.difference, low=change.low, high=change.high, n=change.n, unit="share"
-        ),
+        "correct_change": Score(value=change.difference, low=change.low, high=change.high, n=change.n, unit="share"),
         "courtesy": mean_interval([float(m.courtesy) for m in mine.values()], unit="−1…1"),
     }
     return scores, {"gold_win_rate": wins, "correct": correct}

@@ -103,9 +103,7 @@ def paired_difference(a: Mapping[str, float], b: Mapping[str, float], *, seed: i
     return Difference(mean, low, high, _sign_flip_p(differences_N, seed), len(shared))
 
 
-def compare_all(
-    per_prompt: Mapping[str, Mapping[str, float]], *, metric: str, seed: int = 0
-) -> tuple[Comparison, ...]:
+def compare_all(per_prompt: Mapping[str, Mapping[str, float]], *, metric: str, seed: int = 0) -> tuple[Comparison, ...]:
     """Every pair of trials, paired by prompt, with Holm over all of them; trial → prompt_id → value.
 
     A pair that shares fewer than two prompts cannot be compared and is left out, of Holm's count too.
@@ -198,9 +196,7 @@ def _sign_flip_p(differences_N: Values, seed: int) -> float:
     """Two-sided p of the mean under random signs: (1 + extreme) / (1 + resamples) (Phipson & Smyth 2010)."""
     generator = np.random.default_rng(seed)
     observed = abs(float(differences_N.sum()))
-    threshold = observed - 1e-9 * float(
-        np.abs(differences_N).sum()
-    )  # sums equal but for rounding count as equal
+    threshold = observed - 1e-9 * float(np.abs(differences_N).sum())  # sums equal but for rounding count as equal
     extreme = 0
     for start in range(0, RESAMPLES, _CHUNK):
         rows = min(_CHUNK, RESAMPLES - start)

@@ -33,9 +33,7 @@ def first_slot_rate(verdicts: Sequence[Verdict]) -> Score:
 
 def unscored_share(verdicts: Sequence[Verdict]) -> Score:
     """Share of verdicts in which an order has no readable answer."""
-    return share_interval(
-        [float(v.p_win is None) for v in verdicts], clusters=[v.prompt_id for v in verdicts]
-    )
+    return share_interval([float(v.p_win is None) for v in verdicts], clusters=[v.prompt_id for v in verdicts])
 
 
 def _mean_over_scored(verdicts: Sequence[Verdict], outcome: Callable[[float, float], float]) -> Score:

@@ -1,4 +1,4 @@
-"""What all runs share, by digest: checkpoints, reference log-probs, models, data. Bounded: the longest unused goes first."""
+"""What all runs share, by digest: checkpoints, reference log-probs, models, data. Bounded: the longest unused goes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def size_bytes(root: Path) -> int:
 
 def prune(root: Path, limit_bytes: int = LIMIT_BYTES) -> int:
     """Delete the longest unused nodes until the cache is within its limit; the bytes that were freed."""
-    folders = sorted((f for f in (root / "nodes").glob("*") if f.is_dir()), key=lambda f: f.stat().st_mtime)
+    # A hidden folder is a node that another run is making.
+    nodes = (f for f in (root / "nodes").glob("*") if f.is_dir() and not f.name.startswith("."))
+    folders = sorted(nodes, key=lambda f: f.stat().st_mtime)
     total, freed = size_bytes(root), 0
     for folder in folders:
         if total - freed <= limit_bytes:

@@ -20,7 +20,7 @@ from harness.errors import HarnessError
 if TYPE_CHECKING:
     from harness.settings import BenchFile
 
-# What a mistyped command or option raises: Typer shows only its descendants, and where they live depends on its version.
+# What a mistyped command or option raises. Typer shows only its descendants; where they live depends on its version.
 USAGE_ERROR = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(
@@ -35,17 +35,26 @@ app = typer.Typer(
 def run(
     context: typer.Context,
     recipes: Annotated[
-        str, typer.Option(help="all, a group (core), names, globs or dpo:beta=0.2:reference=soft; commas between")
+        str,
+        typer.Option(help="all, a group (core), names, globs or dpo:beta=0.2:reference=soft; commas between"),
     ] = "core",
-    model: Annotated[str, typer.Option(help="smollm2-135m, a folder in Hugging Face layout, or a .gguf file")] = "smollm2-135m",
-    data: Annotated[str, typer.Option(help="courtesy, rasbt, or a JSON or JSONL file (Alpaca or TRL columns)")] = "courtesy",
+    model: Annotated[
+        str, typer.Option(help="smollm2-135m, a folder in Hugging Face layout, or a .gguf file")
+    ] = "smollm2-135m",
+    data: Annotated[
+        str, typer.Option(help="courtesy, rasbt, or a JSON or JSONL file (Alpaca or TRL columns)")
+    ] = "courtesy",
     template: Annotated[str, typer.Option(help="auto (follows the data), alpaca, plain or chat")] = "auto",
-    budget: Annotated[str, typer.Option(help="what one trial may train for: 60s, 10m, 12TFLOP, 800pairs, 2epochs")] = "60s",
+    budget: Annotated[
+        str, typer.Option(help="what one trial may train for: 60s, 10m, 12TFLOP, 800pairs, 2epochs")
+    ] = "60s",
     seeds: Annotated[int, typer.Option(help="trials of each recipe, each with its own order of the data")] = 1,
     judge: Annotated[
-        list[str] | None, typer.Option(help="probe, ollama:MODEL, rule:gold or rule:length; may be repeated, the first decides")
+        list[str] | None,
+        typer.Option(help="probe, ollama:MODEL, rule:gold or rule:length; may be repeated, the first decides"),
     ] = None,
     eval_prompts: Annotated[int, typer.Option(help="held-out prompts to answer and judge, at most")] = 128,
+    batch_pairs: Annotated[int, typer.Option(help="pairs in a training step")] = 16,
     max_new_tokens: Annotated[int, typer.Option(help="length limit of a completion, in tokens")] = 64,
     out: Annotated[Path | None, typer.Option(help="the run's folder  [default: runs/DATA-MODEL-BUDGET-DIGEST]")] = None,
     config: Annotated[Path | None, typer.Option(help="a bench.toml to run; flags given beside it overrule it")] = None,
@@ -62,6 +71,7 @@ def run(
         "seeds": seeds,
         "judges": tuple(judge) if judge else ("probe",),
         "eval_prompts": eval_prompts,
+        "batch_pairs": batch_pairs,
         "max_new_tokens": max_new_tokens,
     }
     base = read_bench(config) if config else BenchFile(asked=asked(given))
@@ -120,7 +130,9 @@ def recipes() -> None:
             table.add_row(name, "", SUMMARIES.get(name) or f"from {point.dist.name if point.dist else point.value}")
     console = Console()
     console.print(table)
-    console.print("\nKnobs follow a colon: --recipes dpo:beta=0.2:reference=soft,sft  (a wrong one lists the right ones)")
+    console.print(
+        "\nKnobs follow a colon: --recipes dpo:beta=0.2:reference=soft,sft  (a wrong one lists the right ones)"
+    )
 
 
 @app.command()
@@ -138,7 +150,9 @@ def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="a run
 
 @app.command()
 def doctor(
-    prune: Annotated[bool, typer.Option("--prune", help="delete the longest unused of the cache down to its limit")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="delete the longest unused of the cache down to its limit")
+    ] = False,
 ) -> None:
     """Say what this machine has: device, dtype, cache, and whether an Ollama server answers."""
     from harness.doctor import examine
@@ -148,7 +162,9 @@ def doctor(
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False) -> None:
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False,
+) -> None:
     if version:
         typer.echo(f"prefbench {__version__}")
         raise typer.Exit
@@ -172,6 +188,8 @@ def _exit_code(command: Callable[[], object]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _complain(f"{error}: make room or choose another place, then run the same command again to go on")
     except Exception as error:
         if type(error).__name__ == "ModelError":  # models knows nothing of ours, and importing it would load torch
             return _complain(str(error))

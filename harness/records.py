@@ -196,7 +196,7 @@ class Ledger:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialScores:
-    """All that was measured of one trial. `per_prompt` holds what paired comparisons need: metric → prompt_id → value."""
+    """All that was measured of one trial. `per_prompt` is for paired comparisons: metric → prompt_id → value."""
 
     recipe: str
     seed: int

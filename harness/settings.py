@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from harness import store
 from harness.errors import HarnessError
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class Asked(BaseModel):
@@ -29,6 +31,12 @@ class Asked(BaseModel):
     eval_prompts: int = Field(default=128, ge=2)
     max_new_tokens: int = Field(default=64, ge=1)
     batch_pairs: int = Field(default=16, ge=1)
+
+    @field_validator("judges")
+    @classmethod
+    def _each_once(cls, judges: tuple[str, ...]) -> tuple[str, ...]:
+        """A judge given twice is one judge: its verdicts do not count double."""
+        return tuple(dict.fromkeys(judges))
 
 
 class Resolved(BaseModel):
@@ -83,7 +91,7 @@ def asked(given: dict[str, Any]) -> Asked:
     return _checked(Asked, given, "the command line")
 
 
-def _checked(kind: type[Any], values: dict[str, Any], where: str) -> Any:
+def _checked(kind: type[M], values: dict[str, Any], where: str) -> M:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -103,6 +111,8 @@ def default_folder(wanted: Asked) -> Path:
 def refuse_another(folder: Path, wanted: BenchFile) -> BenchFile | None:
     """The bench that the folder holds, if it is this one; HarnessError if it holds another, None if it is new."""
     path = folder / "bench.toml"
+    if folder.exists() and not folder.is_dir():
+        raise HarnessError(f"--out {folder} is a file: choose another folder")
     if not path.exists():
         if folder.exists() and any(entry.name != ".lock" for entry in folder.iterdir()):
             raise HarnessError(f"--out {folder} holds other files and no bench.toml: choose another folder")

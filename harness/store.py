@@ -100,6 +100,8 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise HarnessError(f"{path} is missing: run the same command again to make it") from error
+    except UnicodeDecodeError as error:
+        raise HarnessError(f"{path} is damaged ({error.reason}): delete it and run again") from error
 
 
 def _parse(path: Path, kind: type[R], text: str, where: str) -> R:
@@ -107,14 +109,15 @@ def _parse(path: Path, kind: type[R], text: str, where: str) -> R:
         value = json.loads(text)
         if isinstance(value, dict):
             value = {_UNSLASHED.get(key, key): item for key, item in value.items()}
-        return _adapter(kind).validate_python(value)
+        record: R = _adapter(kind).validate_python(value)  # type: ignore[arg-type]  # every type is hashable
+        return record
     except (json.JSONDecodeError, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise HarnessError(f"{path}{where} is damaged ({reason}): delete it and run again") from error
 
 
 @functools.cache
-def _adapter(kind: type[R]) -> TypeAdapter[R]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

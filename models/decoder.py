@@ -89,9 +89,7 @@ class Block(nn.Module):
         x_ND = x_ND + self.attention(self.attention_norm(x_ND).to(dtype), layer, attend, rotation)
         return x_ND + self.feed(self.feed_norm(x_ND).to(dtype))
 
-    def attention(
-        self, x_ND: Tensor, layer: int, attend: Attend, rotation: tuple[Tensor, Tensor] | None
-    ) -> Tensor:
+    def attention(self, x_ND: Tensor, layer: int, attend: Attend, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
         a = self.a
         query, key, value = multiply(x_ND, self.qkv).split((a.attention_width, a.kv_width, a.kv_width), dim=-1)
         query_NHE = query.unflatten(-1, (a.heads, a.head_width))

@@ -60,9 +60,7 @@ def _uniform_draws(seed: int | None, rows: int, columns: int) -> Tensor | None:
 class _Rows:
     """The rows of one batch still being written, with their cache. Finished ones are dropped as they pile up."""
 
-    def __init__(
-        self, decoder: Decoder, prompts: list[tuple[int, ...]], limit: int, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, decoder: Decoder, prompts: list[tuple[int, ...]], limit: int, dtype: torch.dtype) -> None:
         a, device = decoder.architecture, decoder.device
         self.decoder, self.prompts, self.limit, self.dtype = decoder, prompts, limit, dtype
         self.capacity = max(len(p) for p in prompts) + limit
@@ -101,7 +99,7 @@ class _Rows:
                 cache[rows, :, positions] = new[batch.prefix :]
             return batch.attend(layer, query, key_NKE, value_NKE)
 
-        hidden_ND, _ = self.decoder(batch.tokens_N, batch.positions_N, attend, dtype=self.dtype)
+        hidden_ND: Tensor = self.decoder(batch.tokens_N, batch.positions_N, attend, dtype=self.dtype)[0]
         return hidden_ND[batch.prefix + own_B.cumsum(0) - 1]
 
     def _step(self, tokens_B: Tensor) -> Tensor:
@@ -122,7 +120,7 @@ class _Rows:
             )
             return out.flatten(1, 2)
 
-        hidden_BD, _ = self.decoder(tokens_B, positions_B, attend, dtype=self.dtype)
+        hidden_BD: Tensor = self.decoder(tokens_B, positions_B, attend, dtype=self.dtype)[0]
         self.lengths_B = self.lengths_B + 1
         return hidden_BD
 

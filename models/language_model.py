@@ -24,13 +24,11 @@ class LanguageModel:
     def of(cls, decoder: Decoder, tokens: Tokens, dtype: torch.dtype) -> LanguageModel:
         """From a decoder in float32."""
         frozen = decoder.requires_grad_(False)
-        return cls(
-            decoder=frozen if dtype == torch.float32 else frozen.in_dtype(dtype), tokens=tokens, dtype=dtype
-        )
+        return cls(decoder=frozen if dtype == torch.float32 else frozen.in_dtype(dtype), tokens=tokens, dtype=dtype)
 
 
 def make_row(tokens: Tokens, prompt: str, responses: Sequence[str]) -> Row:
-    """A prompt in its template and its responses, each ended; prompt and responses are encoded apart, so spans are exact."""
+    """A prompt in its template with its responses, each ended; encoded apart, so that their spans are exact."""
     ended = tuple((*tokens.encode(response), tokens.end) for response in responses)
     return Row(prompt=tokens.encode_prompt(prompt), responses=ended)
 

@@ -27,7 +27,8 @@ def token_logps(decoder: Decoder, batch: Packed, *, dtype: torch.dtype) -> Tenso
     """log π of each response token, (M,) float32 nats."""
     hidden_ND, _ = decoder(batch.tokens_N, batch.positions_N, batch.attend, dtype=dtype)
     hidden_MD = hidden_ND.index_select(0, batch.sources_M).to(dtype)
-    logps: Tensor = _TargetLogps.apply(hidden_MD, decoder.head.to(dtype), batch.targets_M)
+    head_VD = decoder.head.to(dtype)
+    logps: Tensor = _TargetLogps.apply(hidden_MD, head_VD, batch.targets_M)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return logps
 
 

@@ -1,16 +1,16 @@
 """Rows of one prompt and any number of responses to it, packed so that nothing is computed twice and nothing is padded.
 
 The stream is `[prefix | prompt | response | response | prompt | response | …]`: the tokens that all prompts begin with
-(a template's preamble) come once, then each row. A response sees the prefix, its prompt and itself, never its neighbours,
-and its positions go on from the prompt's: the log-probs are those of separate rows.
+(a template's preamble) come once, then each row. A response sees the prefix, its prompt and itself, never its
+neighbours, and its positions go on from the prompt's: the log-probs are those of separate rows.
 Shapes: N tokens · P prefix · B rows · T longest row without prefix · M response tokens · R responses of all rows.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,8 +44,11 @@ class Row:
 
 def common_prefix(rows: Sequence[Row]) -> int:
     """How many tokens all prompts begin with, each prompt keeping at least one of its own."""
-    shared = len(os.path.commonprefix([r.prompt for r in rows]))  # works on any sequences
-    return min(shared, min(len(r.prompt) for r in rows) - 1) if len(rows) > 1 else 0
+    if len(rows) == 1:
+        return 0
+    shortest = min(len(r.prompt) for r in rows) - 1
+    first = rows[0].prompt
+    return next((n for n in range(shortest) if any(r.prompt[n] != first[n] for r in rows)), shortest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,20 +68,26 @@ class Packed:
 
     def to(self, device: torch.device) -> Packed:
         """The same batch on another device."""
-        moved = {k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        moved: dict[str, Any] = {
+            k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, Tensor)
+        }
         return replace(self, **moved)
 
     def attend(self, layer: int, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:
         """Attention as the mask allows: an `Attend` for the decoder."""
         P, (B, _, T, _) = self.prefix, self.mask_B1TS.shape
         heads = query_NHE.shape[1]
-        grids = [Spread.apply(x[P:], self.slots, B * T) for x in (query_NHE, key_NKE, value_NKE)]
+        grids = [
+            Spread.apply(x[P:], self.slots, B * T)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            for x in (query_NHE, key_NKE, value_NKE)
+        ]
         q, k, v = (x.unflatten(0, (B, T)).transpose(1, 2) for x in grids)
         if P:
             k, v = _after(key_NKE[:P], k), _after(value_NKE[:P], v)
         k, v = _for_each_query_head(k, heads), _for_each_query_head(v, heads)
         out_BHTE = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask_B1TS)
-        out: Tensor = Gather.apply(out_BHTE.transpose(1, 2).flatten(0, 1), self.slots)
+        rows_RHE = out_BHTE.transpose(1, 2).flatten(0, 1)
+        out: Tensor = Gather.apply(rows_RHE, self.slots)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return torch.cat((_attend_causally(query_NHE[:P], key_NKE[:P], value_NKE[:P]), out)) if P else out
 
 

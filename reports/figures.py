@@ -65,9 +65,7 @@ def marks(run: RunRecord) -> dict[str, Mark]:
 def blank(width: float, height: float, pad: float = 0.05) -> Figure:
     """An empty figure of this size and space round its panels, in inches; its canvas can measure text."""
     with mpl.rc_context(_SETTINGS):
-        figure = Figure(
-            figsize=(width, height), facecolor=PAPER, layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad)
-        )
+        figure = Figure(figsize=(width, height), facecolor=PAPER, layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad))
         FigureCanvasAgg(figure)
     return figure
 

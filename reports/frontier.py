@@ -55,9 +55,7 @@ def _points(run: RunRecord, metric: str) -> list[Point]:
 
 def _draw_anchor(axes: Axes) -> None:
     axes.axhline(0.5, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
-    axes.plot(
-        [0], [0.5], marker="o", markersize=9, color=PAPER, markeredgecolor=INK, markeredgewidth=2, zorder=5
-    )
+    axes.plot([0], [0.5], marker="o", markersize=9, color=PAPER, markeredgecolor=INK, markeredgewidth=2, zorder=5)
 
 
 def _draw_point(axes: Axes, point: Point, mark: Mark) -> None:
@@ -114,9 +112,7 @@ def _bars(axes: Axes, point: Point) -> tuple[Bbox, Bbox]:
 
 def _place(axes: Axes, name: str, at: tuple[float, float], taken: list[Bbox], bars: list[Bbox]) -> Bbox:
     """Write the name at the best free place, with a thin line to its point where that is far; its box."""
-    text = axes.annotate(
-        name, at, xytext=(0, 0), textcoords="offset points", va="bottom", fontsize=12.5, zorder=6
-    )
+    text = axes.annotate(name, at, xytext=(0, 0), textcoords="offset points", va="bottom", fontsize=12.5, zorder=6)
     text.set_path_effects([withStroke(linewidth=3, foreground=PAPER)])
     text.set_in_layout(False)
     canvas = axes.figure.canvas

@@ -13,20 +13,12 @@ class Term(NamedTuple):
 
 
 _TERMS = {
-    "gold_win_rate": Term(
-        "Gold win rate", "how often its response beats the anchor's by the data's own truth"
-    ),
-    "reward_accuracy": Term(
-        "Reward accuracy", "how often it moved the chosen response up more than the rejected"
-    ),
+    "gold_win_rate": Term("Gold win rate", "how often its response beats the anchor's by the data's own truth"),
+    "reward_accuracy": Term("Reward accuracy", "how often it moved the chosen response up more than the rejected"),
     "reward_margin_nats": Term("Margin, nats", "by how much, on average; not scaled by beta"),
-    "ranking_accuracy": Term(
-        "Ranking accuracy", "how often the chosen response is the likelier, no anchor involved"
-    ),
+    "ranking_accuracy": Term("Ranking accuracy", "how often the chosen response is the likelier, no anchor involved"),
     "ranking_accuracy_per_token": Term("Ranking accuracy per token", "the same by mean log-prob of a token"),
-    "chosen_shift_nats": Term(
-        "Chosen shift, nats", "how far the chosen response's log-prob moved from the anchor's"
-    ),
+    "chosen_shift_nats": Term("Chosen shift, nats", "how far the chosen response's log-prob moved from the anchor's"),
     "rejected_shift_nats": Term("Rejected shift, nats", "how far the rejected response's log-prob moved"),
     "kl_nats": Term("KL, nats", "how far its responses drifted from the anchor's, summed over a response"),
     "kl_per_token_nats": Term("KL per token, nats", "the same drift, a token"),
@@ -40,9 +32,7 @@ _TERMS = {
     "truncated": Term("Cut off", "share of responses that reached the length limit"),
     "distinct_2": Term("Distinct 2-grams", "share of word pairs that are not repeats, over all responses"),
     "repetition": Term("Repetition", "share of 4-grams already seen in the same response"),
-    "opening_concentration": Term(
-        "Same opening", "share of responses that begin with the commonest four tokens"
-    ),
+    "opening_concentration": Term("Same opening", "share of responses that begin with the commonest four tokens"),
     "chosen_perplexity": Term("Perplexity", "of the data's chosen responses: lower is more expected"),
 }
 

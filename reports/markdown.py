@@ -73,10 +73,7 @@ def _block(block: Block) -> str:
 
 
 def _table(table: Table) -> str:
-    head = (
-        f"{inline(c.title)}<br><sub>{inline(c.hint)}</sub>" if c.hint else inline(c.title)
-        for c in table.columns
-    )
+    head = (f"{inline(c.title)}<br><sub>{inline(c.hint)}</sub>" if c.hint else inline(c.title) for c in table.columns)
     marks = ("---:" if column.numeric else "---" for column in table.columns)
     lines = [_row(head), _row(marks), *(_row(map(_cell, row)) for row in table.rows)]
     if table.note:
@@ -132,6 +129,4 @@ def inline(text: str) -> str:
     escaped = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     escaped = re.sub(r"([\\`*_\[\]|#~])", r"\\\1", escaped)
     escaped = re.sub(r"(?<!\w)@", "@<!-- -->", escaped)  # GitHub calls the user named after a bare @
-    return re.sub(
-        r"(?i)(https?|ftp|www|mailto|xmpp)([:.])", r"\1<!-- -->\2", escaped
-    )  # nor links bare addresses
+    return re.sub(r"(?i)(https?|ftp|www|mailto|xmpp)([:.])", r"\1<!-- -->\2", escaped)  # nor links bare addresses

@@ -75,9 +75,7 @@ def _sample(run: RunRecord, prompt: HeldOutPrompt, why: str) -> Sample:
     if anchor is not None:
         responses.append(Response(who="anchor", text=anchor))
     responses += [
-        Response(
-            who=display_name(run, trial), text=completion.text, remark=_remark(run, trial, prompt.prompt_id)
-        )
+        Response(who=display_name(run, trial), text=completion.text, remark=_remark(run, trial, prompt.prompt_id))
         for trial in run.trials
         for completion in trial.completions
         if completion.prompt_id == prompt.prompt_id

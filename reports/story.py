@@ -102,7 +102,7 @@ def _verdict_on(card: JudgeCard) -> str:
     about = f"{name} ({one_line(card.description)}) ranks {accuracy} of {pairs} rightly"
     if card.qualified:
         return f"{about} and is not fooled by responses that should lose: it is qualified."
-    reasons = [one_line(reason) for reason in card.reasons]
+    reasons = [one_line(reason).rstrip(".") for reason in card.reasons]
     return f"{about}, and is not qualified{': ' + '; '.join(reasons) if reasons else ''}."
 
 

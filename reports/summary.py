@@ -60,9 +60,7 @@ def _first(run: RunRecord, choice: Deciding) -> str:
     measured = f"{_measured(choice, best)}{_distance(trial)}"
     if not _beats_even(run, choice.metric, trial):
         with_it = f" (and {counted(len(level) - 1, 'other')} level with it)" if len(level) > 1 else ""
-        return (
-            f"{_no_gain(run, choice, standing)} The highest, {level[0]}{with_it}, {measured}{_why_not(best)}."
-        )
+        return f"{_no_gain(run, choice, standing)} The highest, {level[0]}{with_it}, {measured}{_why_not(best)}."
     if len(level) > 1:
         return f"{listed(_few(level))} come out level at the top: each {measured}."
     return f"{level[0]} {_place(run, choice.metric)}: it {measured}."
@@ -87,16 +85,12 @@ def _beats_even(run: RunRecord, metric: str, trial: TrialRecord) -> bool:
 def _why_not(best: Score) -> str:
     if best.high < EVEN:
         return ""
-    return (
-        "; that interval includes 50%" if best.low <= EVEN else "; the test against the anchor is not passed"
-    )
+    return "; that interval includes 50%" if best.low <= EVEN else "; the test against the anchor is not passed"
 
 
 def _no_gain(run: RunRecord, choice: Deciding, standing: tuple[tuple[TrialRecord, Score], ...]) -> str:
     if all(s.high < EVEN for _, s in standing):
-        worse = (
-            "loses to the anchor" if choice.by_win_rate else "tells chosen from rejected worse than chance"
-        )
+        worse = "loses to the anchor" if choice.by_win_rate else "tells chosen from rejected worse than chance"
         return f"Every recipe {worse}."
     better = "beat the anchor" if choice.by_win_rate else "tell chosen from rejected better than chance"
     if any(_beats_even(run, choice.metric, trial) for trial, _ in standing):
@@ -113,9 +107,7 @@ def _measured(choice: Deciding, best: Score) -> str:
     if choice.judge is None:
         return f"{against}, by the data's own truth"
     accuracy = choice.judge.accuracy
-    return (
-        f"{against}, by judge {choice.judge.name}, which ranks {phrase(accuracy)} of labelled pairs rightly"
-    )
+    return f"{against}, by judge {choice.judge.name}, which ranks {phrase(accuracy)} of labelled pairs rightly"
 
 
 def _distance(trial: TrialRecord) -> str:
@@ -149,9 +141,7 @@ def _told(best: str, beaten: list[str], level: list[str]) -> str:
     if beaten:
         parts.append(f"is better than {listed(_few(beaten))} (p < 0.05 after Holm's correction)")
     if level:
-        others = (
-            f"any of the other {len(level)}" if len(level) > 2 and not beaten else listed(_few(level), "or")
-        )
+        others = f"any of the other {len(level)}" if len(level) > 2 and not beaten else listed(_few(level), "or")
         parts.append(f"cannot be told apart from {others}")
     return f"{best} {' and '.join(parts)}."
 

@@ -96,8 +96,7 @@ def _score_table(run: RunRecord, caption: str, metrics: tuple[str, ...], opening
     if opening and run.anchor_scores is not None:
         named = [("anchor", run.anchor_scores), *named]
     rows = tuple(
-        (Cell(name), *_cells(scores, metrics), *((_opening(scores),) if opening else ()))
-        for name, scores in named
+        (Cell(name), *_cells(scores, metrics), *((_opening(scores),) if opening else ())) for name, scores in named
     )
     titles = ("Recipe", *(term(metric).title for metric in metrics), *(("Its words",) if opening else ()))
     return table(caption, titles, rows)
@@ -113,9 +112,7 @@ def judged_table(run: RunRecord) -> Table:
     metrics = ["gold_win_rate"]
     for card in run.judges:
         metrics += [f"win_rate[{card.name}]", f"win_rate_strict[{card.name}]"]
-    rows = tuple(
-        (Cell(display_name(run, trial)), *_cells(trial.scores, tuple(metrics))) for trial in run.trials
-    )
+    rows = tuple((Cell(display_name(run, trial)), *_cells(trial.scores, tuple(metrics))) for trial in run.trials)
     return table("Wins against the anchor", ("Recipe", *(term(metric).title for metric in metrics)), rows)
 
 

@@ -53,7 +53,6 @@ def _trial(trial: TrialRecord) -> dict[str, Any]:
         "shared_seconds": trial.ledger.shared_seconds,
         "peak_memory_bytes": max((stage.peak_memory_bytes for stage in stages), default=0),
         "stages": [
-            {"device_seconds": stage.device_seconds, "peak_memory_bytes": stage.peak_memory_bytes}
-            for stage in stages
+            {"device_seconds": stage.device_seconds, "peak_memory_bytes": stage.peak_memory_bytes} for stage in stages
         ],
     }

@@ -66,14 +66,10 @@ def fitting_contrasts(pairs: Sequence[Pair], *, seed: int) -> tuple[ContrastResp
     return (*found, *(_constant(pair, text) for pair, text in constants if _differ(pair.chosen, text)))
 
 
-def heldout_contrasts(
-    pairs: Sequence[Pair], *, donors: Sequence[Pair], seed: int
-) -> tuple[ContrastResponse, ...]:
+def heldout_contrasts(pairs: Sequence[Pair], *, donors: Sequence[Pair], seed: int) -> tuple[ContrastResponse, ...]:
     """For each pair a response from `donors`, a held-out opener on another, and every held-out constant."""
     found = _borrowed(pairs, donors, HELDOUT_OPENERS, np.random.default_rng(seed))
-    constants = (
-        _constant(pair, text) for text in HELDOUT_CONSTANTS for pair in pairs if _differ(pair.chosen, text)
-    )
+    constants = (_constant(pair, text) for text in HELDOUT_CONSTANTS for pair in pairs if _differ(pair.chosen, text))
     return (*found, *constants)
 
 

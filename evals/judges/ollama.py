@@ -23,9 +23,7 @@ CONCURRENT = 4  # requests under way at once
 PAUSES_SECONDS = (0.2, 1.0)  # before the second and the third attempt
 TIMEOUT_SECONDS = 120.0  # the first request loads the model
 TOP_TOKENS = 20  # the most that the server gives
-CONTEXT_TOKENS = (
-    8_192  # two responses and a question at the ballot's longest; the server's own default may be less
-)
+CONTEXT_TOKENS = 8_192  # two responses and a question at the ballot's longest; the server's own default may be less
 
 # Refused or broken connections, timeouts, and replies that are not JSON or not an answer (ValueError both).
 _PASSING = (ConnectionError, httpx.TransportError, ValueError)

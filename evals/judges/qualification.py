@@ -19,18 +19,20 @@ from harness.records import Contrast, JudgeCard, Pair, Score, Verdict
 
 MOST_CONTRAST_WINS = 0.2
 LEAST_ACCURACY = 0.6
+CONTRAST_PAIRS = 64  # pairs that contrasts are made of at most: a share of 20% is then told from 10% either way
 
 
 def qualify(judge: Judge, pairs: Sequence[Pair], *, seed: int, limit: int | None = None) -> JudgeCard:
     """The judge's card, measured on at most `limit` of the pairs, which it must never have been fitted on.
 
-    A pair costs 16 questions at most: itself, two responses of others and five constants, in both orders.
+    The first CONTRAST_PAIRS of them cost 16 questions each (the pair, two responses of others, five constants, in both
+    orders), the rest two.
     """
     measured = _draw(pairs, limit, seed)
     labelled = ask_both_orders(judge, [_labelled_question(pair) for pair in measured])
     if all(verdict.p_win is None for verdict in labelled):
         raise HarnessError(_unreadable(judge, labelled))
-    made = heldout_contrasts(measured, donors=pairs, seed=seed)
+    made = heldout_contrasts(measured[:CONTRAST_PAIRS], donors=pairs, seed=seed)
     verdicts = ask_both_orders(judge, [_contrast_question(contrast) for contrast in made])
     accuracy = _outcome_share(labelled)
     contrasts = _contrast_wins(made, verdicts)

@@ -10,9 +10,7 @@ from harness.errors import HarnessError
 
 KNOWN = ("probe", "ollama:MODEL", "rule:length", "rule:gold")
 
-MakeProbe = Callable[
-    [str | None], Judge
-]  # of the language model asked for by `probe:SRC`; None is the default
+MakeProbe = Callable[[str | None], Judge]  # of the language model asked for by `probe:SRC`; None is the default
 
 
 def make_judge(spec: str, *, make_probe: MakeProbe) -> Judge:

@@ -112,9 +112,7 @@ def _row(rng: Random, task: Task, chosen: Side, rejected: Side, *, chosen_longer
     }
 
 
-def _responses(
-    rng: Random, task: Task, chosen: Side, rejected: Side, *, chosen_longer: bool
-) -> tuple[str, str]:
+def _responses(rng: Random, task: Task, chosen: Side, rejected: Side, *, chosen_longer: bool) -> tuple[str, str]:
     """Two responses of the sides asked for, the longer one being longer by every measure."""
     while True:
         texts = _response(rng, task, chosen), _response(rng, task, rejected)
@@ -149,9 +147,7 @@ def make_text(seed: int = SEED) -> str:
 def main() -> int:
     """Write the file, or with --check say whether it is the one that would be written."""
     parser = argparse.ArgumentParser(prog="python -m harness.data.courtesy", description=main.__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit with 1 where the file differs"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the file differs")
     if not parser.parse_args().check:
         store.write_text(PATH, make_text())
         return 0

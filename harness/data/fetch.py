@@ -52,9 +52,7 @@ def fetch(file: RemoteFile, cache_dir: Path | None = None) -> Path:
     try:
         store.write_atomically(path, lambda temporary: _write_bytes(temporary, content))
     except OSError as error:
-        raise HarnessError(
-            f"{path} cannot be written ({error.strerror}): give a cache that can be"
-        ) from error
+        raise HarnessError(f"{path} cannot be written ({error.strerror}): give a cache that can be") from error
     return path
 
 

@@ -44,9 +44,7 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         byte = error.object[error.start]
-        raise HarnessError(
-            f"{path}:{line}: byte 0x{byte:02x} is not UTF-8: save the file as UTF-8"
-        ) from error
+        raise HarnessError(f"{path}:{line}: byte 0x{byte:02x} is not UTF-8: save the file as UTF-8") from error
     except OSError as error:
         raise HarnessError(f"{path} cannot be read ({error.strerror}): check the path") from error
 
@@ -100,9 +98,7 @@ def _parse(path: Path, text: str, line: int) -> Any:
         raise HarnessError(f"{where}: broken JSON ({error.msg}): {hint}") from error
     except (ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0]
-        raise HarnessError(
-            f"{path}:{line}: JSON that cannot be read ({reason}): mend or delete it"
-        ) from error
+        raise HarnessError(f"{path}:{line}: JSON that cannot be read ({reason}): mend or delete it") from error
 
 
 def _jsonl_hint(path: Path, error: json.JSONDecodeError) -> str:

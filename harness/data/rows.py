@@ -34,9 +34,7 @@ class DataSet:
     digest: str  # sha256 of the file
     template: str  # settled: "alpaca", "plain" or "chat"
     pairs: tuple[Pair, ...]
-    splits: tuple[str, ...] | None = (
-        None  # the split that each pair is fixed to; None where the data fixes none
-    )
+    splits: tuple[str, ...] | None = None  # the split that each pair is fixed to; None where the data fixes none
     warnings: tuple[str, ...] = ()  # one sentence each, for the report
 
 
@@ -95,8 +93,7 @@ def _refuse_mixture(rows: Sequence[LabelledRow]) -> None:
     for row in rows:
         if row.template != rows[0].template:
             raise HarnessError(
-                f"{row.at} has {FORMATS[row.template]}, and row 1 {FORMATS[rows[0].template]}: "
-                "put them into two files"
+                f"{row.at} has {FORMATS[row.template]}, and row 1 {FORMATS[rows[0].template]}: put them into two files"
             )
 
 

@@ -32,9 +32,7 @@ def _drawn_splits(pairs: Sequence[Pair], seed: int, shares: Sequence[float]) -> 
     """A split name per pair: prompts are ranked by a seeded hash, so the order of rows does not matter."""
     ranked = sorted({pair.prompt_id for pair in pairs}, key=lambda prompt_id: _draw(seed, prompt_id))
     ends = [round(len(ranked) * sum(shares[: part + 1])) for part in range(len(shares))]
-    name_of = {
-        prompt_id: SPLIT_NAMES[sum(rank >= end for end in ends[:-1])] for rank, prompt_id in enumerate(ranked)
-    }
+    name_of = {prompt_id: SPLIT_NAMES[sum(rank >= end for end in ends[:-1])] for rank, prompt_id in enumerate(ranked)}
     return tuple(name_of[pair.prompt_id] for pair in pairs)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from harness.data.prompts import Ask, Message
 from harness.errors import HarnessError
+from models.tokens import MARK
 
 RenderChat = Callable[[list[Message]], str]
 """A model's chat template: messages → the text up to where the assistant's response begins."""
@@ -14,8 +15,7 @@ RenderChat = Callable[[list[Message]], str]
 TEMPLATES = ("auto", "alpaca", "plain", "chat")
 
 _ALPACA_HEAD = (
-    "Below is an instruction that describes a task. "
-    "Write a response that appropriately completes the request."
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request."
 )
 
 
@@ -23,9 +23,9 @@ def render_prompt(template: str, ask: Ask, render_chat: RenderChat | None = None
     """The prompt that the model reads, by one of the named templates; `auto` is settled before."""
     match template:
         case "alpaca":
-            return _alpaca(ask)
+            return _alpaca(ask).replace(MARK, "")  # only a chat template may mark control tokens
         case "plain":
-            return ask.question
+            return ask.question.replace(MARK, "")
         case "chat":
             return _chat(ask, render_chat)
     raise AssertionError(f"{template} is not a settled template")

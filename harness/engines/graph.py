@@ -41,9 +41,7 @@ class ReferenceNode:
     pairs: tuple[int, ...]
 
 
-def stage_nodes(
-    terms: Terms, ground: str, stages: Sequence[Stage], budget: Budget, seed: int
-) -> tuple[TrainNode, ...]:
+def stage_nodes(terms: Terms, ground: str, stages: Sequence[Stage], budget: Budget, seed: int) -> tuple[TrainNode, ...]:
     """The chain of nodes of one trial. `ground` is the digest of model, data and settings.
 
     The first stage's order does not depend on the seed where others share it (see `bench`); later ones' does.

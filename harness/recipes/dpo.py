@@ -49,9 +49,7 @@ def plan(knobs: Knobs) -> tuple[Stage, ...]:
         settings={"beta": knobs.beta},
     )
     reference = Reference(kind=knobs.reference, half_life=knobs.half_life, period=knobs.period)
-    stage = Stage(
-        objective=objective, reference=reference, share=1 - ANCHOR.share, learning_rate=knobs.learning_rate
-    )
+    stage = Stage(objective=objective, reference=reference, share=1 - ANCHOR.share, learning_rate=knobs.learning_rate)
     return (ANCHOR, stage)
 
 

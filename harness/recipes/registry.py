@@ -41,10 +41,10 @@ VARIANTS = {
         for beta in ("0.05", "0.1", "0.3", "0.5")
     },
     "dpo-soft-reference": Variant(
-        recipe="dpo", knobs={"reference": "soft"}, summary="DPO, beta 0.1, the reference follows the policy step by step"
+        recipe="dpo", knobs={"reference": "soft"}, summary="DPO, beta 0.1, the reference follows the policy softly"
     ),
     "dpo-hard-reference": Variant(
-        recipe="dpo", knobs={"reference": "hard"}, summary="DPO, beta 0.1, the reference jumps to the policy now and then"
+        recipe="dpo", knobs={"reference": "hard"}, summary="DPO, beta 0.1, the reference jumps to the policy at times"
     ),
 }
 SUMMARIES = {
@@ -107,17 +107,29 @@ def _choose(spec: str) -> Choice:
     knobs = _knobs(recipe, {**(variant.knobs if variant else {}), **given})
     label = _label(name, recipe, knobs, given)
     summary = VARIANTS[label].summary if label in VARIANTS else SUMMARIES.get(recipe.name, f"from {point.value}")
-    return Choice(name=label, spec=spec, summary=summary, stages=recipe.plan(knobs))
+    return Choice(name=label, spec=spec, summary=summary, stages=_stages(recipe, knobs, point))
 
 
 def _load(point: EntryPoint) -> Recipe:
     try:
         recipe = point.load()
     except Exception as error:  # a stranger's module may fail in any way, and the user should see whose it is
-        raise HarnessError(f"recipe {point.name!r} from {point.value} cannot be imported: {error}") from error
+        reason = " ".join(str(error).split())
+        raise HarnessError(f"recipe {point.name!r} from {point.value} cannot be imported: {reason}") from error
     if not isinstance(recipe, Recipe):
         raise HarnessError(f"recipe {point.name!r} from {point.value} is no harness.recipes.recipe.Recipe: {recipe!r}")
     return recipe
+
+
+def _stages(recipe: Recipe, knobs: Any, point: EntryPoint) -> tuple[Stage, ...]:
+    try:
+        stages = tuple(recipe.plan(knobs))
+    except Exception as error:  # as above: a stranger's plan
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise HarnessError(f"recipe {recipe.name!r} from {point.value} cannot be planned: {reason}") from error
+    if not stages:
+        raise HarnessError(f"recipe {recipe.name!r} from {point.value} plans no stage: it needs one at least")
+    return stages
 
 
 def _unknown(name: str) -> str:

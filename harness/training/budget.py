@@ -1,9 +1,9 @@
 """What training costs, and what one trial may spend.
 
 FLOPs are those of useful tokens: the body (2 a weight forward, 6 with backward, plus attention) and the LM head (at
-response positions only), no padding, no recomputation; a template's common prefix counts once a step, as it is computed.
-Memory-bound work (optimizer steps, refreshes of a moving reference) is charged at its FLOP-equivalent: bytes moved times
-the machine's balance.
+response positions only), no padding, no recomputation; a template's common prefix counts once a step, as computed.
+Memory-bound work (optimizer steps, refreshes of a moving reference) is charged at its FLOP-equivalent: bytes moved
+times the machine's balance.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from harness.errors import HarnessError
 from models.architecture import Architecture
 from models.packing import Row, common_prefix
 
-# FLOPs in the time that one byte takes to move: measured on 2 Xeon cores in float32 (docs/log.md). A budget in FLOPs uses
-# it everywhere, so that everybody plans the same steps; a budget in seconds calibrates its own.
+# FLOPs in the time that one byte takes to move: measured on 2 Xeon cores in float32 (docs/log.md). A budget in FLOPs
+# uses it everywhere, so that everybody plans the same steps; a budget in seconds calibrates its own.
 FLOPS_PER_BYTE = 8.0
 UPDATE_BYTES = 32  # a weight: AdamW reads weight, gradient and two moments, writes three; clipping reads the gradient
 REFRESH_BYTES = 12  # a weight: read policy and reference, write reference

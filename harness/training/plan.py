@@ -1,7 +1,7 @@
 """Which pairs a stage will consume, step by step, planned before anything is trained.
 
-Costs are exact, so the plan knows the number of steps, what each will have spent, and how far the last batch must shrink
-for the stage to end on its budget: unspent is less than one pair's cost.
+Costs are exact, so the plan knows the number of steps, what each will have spent, and how far the last batch must
+shrink for the stage to end on its budget: unspent is less than one pair's cost.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from math import ceil
 
 from harness import store
 from harness.errors import HarnessError
@@ -80,35 +82,59 @@ def plan_stage(terms: Terms, stage: Stage, *, budget: float, in_pairs: bool, see
     return StagePlan(steps=steps, alpha=alpha, budget=budget, in_pairs=in_pairs)
 
 
-def _fill(
-    terms: Terms, stage: Stage, budget: float, in_pairs: bool, seed: int, period: int | None
-) -> tuple[Step, ...]:
-    """Steps of `batch_pairs` rows until the budget is spent; the last one as small as it takes."""
-    stream = order(len(terms.pair_rows), seed)
+def _fill(terms: Terms, stage: Stage, budget: float, in_pairs: bool, seed: int, period: int | None) -> tuple[Step, ...]:
+    """Steps of `batch_pairs` rows until the budget is spent; the last one as small, or as large, as it takes."""
+    upcoming = order(len(terms.pair_rows), seed)
+    ahead: list[int] = []  # the next two batches
     seen: set[int] = set()
     steps: list[Step] = []
     spent = 0.0
+
+    def refreshes(step: int) -> bool:
+        return stage.reference.kind == "soft" or (period is not None and step % period == 0)
+
     while True:
-        refreshes = stage.reference.kind == "soft" or (period is not None and (len(steps) + 1) % period == 0)
-        price = _pricer(terms, stage, seen, refreshes)
-        batch = _largest([next(stream) for _ in range(terms.batch_pairs)], price, budget - spent, in_pairs)
+        ahead += islice(upcoming, 2 * terms.batch_pairs - len(ahead))
+        price, left = _pricer(terms, stage, seen, refreshes(len(steps) + 1)), budget - spent
+        batch = _largest(ahead[: terms.batch_pairs], price, left, in_pairs)
         if not batch:
             break
+        following = _pricer(terms, stage, seen | set(batch), refreshes(len(steps) + 2))
+        if not _largest(ahead[len(batch) : len(batch) + 1], following, left - price(batch).total, in_pairs):
+            # What is left pays for no further step, but maybe for more pairs in this one.
+            batch = _largest(ahead, price, left, in_pairs)
         cost = price(batch)
         used = float(len(batch)) if in_pairs else cost.total
-        fractions = {"spent_before": spent / budget, "spent_after": (spent + used) / budget}
-        steps.append(Step(pairs=tuple(batch), cost=cost, refreshes=refreshes, **fractions))
+        steps.append(
+            Step(
+                pairs=tuple(batch),
+                cost=cost,
+                spent_before=spent / budget,
+                spent_after=(spent + used) / budget,
+                refreshes=refreshes(len(steps) + 1),
+            )
+        )
         spent += used
         seen.update(batch)
+        del ahead[: len(batch)]
         if len(batch) < terms.batch_pairs:
             break
     if not steps:
-        least = price([next(stream)]).total
-        raise HarnessError(
-            f"the budget leaves {budget:.3g} FLOPs for {stage.objective.name}, but one pair takes {least:.3g}: "
-            f"ask for at least {least / stage.share * terms.batch_pairs:.2g} FLOP"
-        )
+        raise HarnessError(_too_small(terms, stage, budget, in_pairs, price(ahead[:1]).total))
     return tuple(steps)
+
+
+def _too_small(terms: Terms, stage: Stage, budget: float, in_pairs: bool, least: float) -> str:
+    """One line for a budget that pays for no pair at all, with one that pays for a whole step."""
+    name = stage.objective.name
+    if in_pairs:
+        enough = ceil(terms.batch_pairs / stage.share)
+        return f"the budget leaves {budget:g} pairs for {name}: ask for {enough}pairs or more"
+    tera = least * terms.batch_pairs / stage.share / 1e12
+    return (
+        f"the budget leaves {budget / 1e9:.3g} GFLOP for {name}, and one pair takes {least / 1e9:.3g}: ask for "
+        f"{tera:.2g}TFLOP or more"
+    )
 
 
 def _pricer(terms: Terms, stage: Stage, seen: set[int], refreshes: bool) -> Callable[[Sequence[int]], Cost]:

@@ -1,4 +1,4 @@
-"""Spends a planned stage: AdamW on float32 weights, micro-batches that never change the gradient, one log line a step."""
+"""Spends a planned stage: AdamW on float32 weights, micro-batches that never change the gradient, a log line a step."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 import torch
 from torch import Tensor
 
 from harness.errors import HarnessError
-from harness.records import TrainStep
 from harness.recipes.recipe import Logps, Objective, Stage
+from harness.records import TrainStep
 from harness.training.budget import useful_tokens
 from harness.training.plan import StagePlan, Step
 from harness.training.reference import ReferenceLogps
@@ -92,7 +93,7 @@ def _take_step(
     reference: ReferenceLogps | None,
     settings: Settings,
     rate: float,
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     losses, metrics = accumulate(policy, objective, step.pairs, batch, reference, settings)
     norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), CLIP)
     for group in optimizer.param_groups:
@@ -122,7 +123,7 @@ def accumulate(
         loss_B = objective.loss(logps)
         assert loss_B.shape == (len(rows),), f"{objective.name}: a loss gives (B,), not {tuple(loss_B.shape)}"
         loss = loss_B.sum() / count
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        loss.backward()
         total += loss.item()
         seen.append(logps)
     return total, _metrics(objective, seen)

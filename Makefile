@@ -1,0 +1,42 @@
+# Two commands do all the set-up: `make run` (a bench and its report) and `make test`. `make check` is what a commit needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# What one trial may train for. In FLOPs, so that everybody gets the same numbers.
+BUDGET ?= 8TFLOP
+OUT ?= runs/first
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: run test slow check format clean
+
+run: $(VENV)/.ready
+	$(BIN)/python -m harness run --recipes core --budget $(BUDGET) --out $(OUT)
+	@echo "The report: $(OUT)/report.md, $(OUT)/report.html, $(OUT)/report.json"
+
+test: $(VENV)/.ready-test
+	$(BIN)/python -m pytest
+
+slow: $(VENV)/.ready-test
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.ready-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.ready-test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready
+	$(PIP) -e '.[test]'
+	touch $@

@@ -1,0 +1,81 @@
+"""From what was asked to what makes a run reproducible: seconds become FLOPs here, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from harness.errors import HarnessError
+from harness.ground import Ground, Say
+from harness.recipes.sft import ANCHOR
+from harness.settings import BenchFile, Resolved
+from harness.training.budget import FLOPS_PER_BYTE, parse_budget
+from harness.training.machine import calibrate, choose_dtype
+from harness.training.train import Settings
+
+MICRO_BATCH_TOKENS = 2048
+
+
+def settle_dtype(bench: BenchFile, ground: Ground) -> torch.dtype:
+    """The dtype that the bench was begun in, or this machine's fastest."""
+    if bench.resolved is None:
+        return choose_dtype(ground.model.architecture, ground.device)
+    dtype: torch.dtype = getattr(torch, bench.resolved.dtype)
+    return dtype
+
+
+def resolve(bench: BenchFile, ground: Ground, dtype: torch.dtype, say: Say) -> BenchFile:
+    """The bench with its budget in FLOPs and all that its numbers hang on; as it stands, if it was resolved before."""
+    if bench.resolved is not None:
+        _refuse_other_contents(bench, ground)
+        torch.set_num_threads(bench.resolved.threads)
+        return bench
+    settings = Settings(dtype=dtype, micro_batch_tokens=MICRO_BATCH_TOKENS)
+    resolved = Resolved(
+        model_digest=ground.source.digest,
+        data_digest=ground.dataset.digest,
+        dtype=str(dtype).removeprefix("torch."),
+        threads=torch.get_num_threads(),
+        micro_batch_tokens=MICRO_BATCH_TOKENS,
+        **_budget(bench.asked.budget, ground, settings, say),
+    )
+    return BenchFile(asked=bench.asked, resolved=resolved)
+
+
+def _refuse_other_contents(bench: BenchFile, ground: Ground) -> None:
+    assert bench.resolved is not None
+    contents = {
+        "model": (ground.source.digest, bench.resolved.model_digest),
+        "data": (ground.dataset.digest, bench.resolved.data_digest),
+    }
+    for name, (found, expected) in contents.items():
+        if found != expected:
+            raise HarnessError(
+                f"{name} {getattr(bench.asked, name)!r} is not what this bench was made with (sha256 {found[:12]}…, "
+                f"not {expected[:12]}…): bring that one, or start another bench with --out"
+            )
+
+
+def _budget(text: str, ground: Ground, settings: Settings, say: Say) -> dict[str, Any]:
+    """The budget's fields in `Resolved`."""
+    wanted = parse_budget(text)
+    if wanted.unit == "flops":
+        return {"budget_flops": wanted.amount, "flops_per_byte": FLOPS_PER_BYTE}
+    if wanted.unit == "seconds":
+        return _calibrated(text, wanted.amount, ground, settings, say)
+    pairs = wanted.amount * (len(ground.splits.train) if wanted.unit == "epochs" else 1)
+    return {"budget_pairs": max(1, round(pairs)), "flops_per_byte": FLOPS_PER_BYTE}
+
+
+def _calibrated(text: str, seconds: float, ground: Ground, settings: Settings, say: Say) -> dict[str, Any]:
+    """Seconds as the FLOPs that this machine trains in them, by timing real steps."""
+    say(f"calibrating: how many FLOPs does this machine train in {text}?")
+    speed = calibrate(ground.fresh(), ground.terms, ANCHOR, settings)
+    flops = float(round(seconds * speed.flops_per_second))
+    say(f"{speed.flops_per_second / 1e9:.0f} GFLOP/s, so every trial gets {flops / 1e12:.3g} TFLOP")
+    return {
+        "budget_flops": flops,
+        "flops_per_second": float(round(speed.flops_per_second)),
+        "flops_per_byte": round(speed.flops_per_byte, 2),
+    }

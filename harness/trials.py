@@ -1,0 +1,86 @@
+"""The trials of a bench: each recipe with each seed, planned to its last step, and what each is charged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness import store
+from harness.engines.graph import TrainNode, code_digest, stage_nodes
+from harness.engines.local import LocalEngine
+from harness.ground import Ground
+from harness.recipes.recipe import Stage
+from harness.recipes.registry import Choice
+from harness.recipes.sft import ANCHOR
+from harness.records import Ledger
+from harness.settings import Resolved
+from harness.training.budget import Budget
+from harness.training.plan import Terms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One recipe with one seed, and the nodes that make its checkpoint."""
+
+    choice: Choice
+    seed: int
+    nodes: tuple[TrainNode, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.choice.name}@{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All trials of a bench, and the anchor that they are scored against."""
+
+    anchor: TrainNode
+    trials: tuple[Trial, ...]
+    terms: Terms
+
+
+def plan_bench(resolved: Resolved, ground: Ground, choices: Sequence[Choice], seeds: int) -> Plan:
+    """Plan every recipe with every seed. HarnessError where the budget is too small for one of them."""
+    terms = dataclasses.replace(ground.terms, flops_per_byte=resolved.flops_per_byte)
+    budget = Budget(flops=resolved.budget_flops, pairs=resolved.budget_pairs)
+    made_of = _ground_digest(resolved, ground)
+
+    def nodes(stages: Sequence[Stage], seed: int) -> tuple[TrainNode, ...]:
+        return stage_nodes(terms, made_of, stages, budget, seed)
+
+    (anchor,) = nodes((ANCHOR,), 0)
+    trials = tuple(
+        Trial(choice=choice, seed=seed, nodes=nodes(choice.stages, seed)) for seed in range(seeds) for choice in choices
+    )
+    return Plan(anchor=anchor, trials=trials, terms=terms)
+
+
+def _ground_digest(resolved: Resolved, ground: Ground) -> str:
+    """Of everything besides its plan that a checkpoint hangs on."""
+    r = resolved
+    machine = (r.dtype, r.threads, r.micro_batch_tokens)
+    return store.digest(r.model_digest, r.data_digest, ground.dataset.template, *machine, code_digest())
+
+
+def trial_ledger(trial: Trial, trials: Sequence[Trial], engine: LocalEngine, resolved: Resolved) -> Ledger:
+    """The trial's stages as if it ran alone, and what of it was computed once for several."""
+    users = Counter(node.digest for t in trials for node in t.nodes)
+    users.update(node.reference.digest for t in trials for node in t.nodes if node.reference)
+    stages = tuple(engine.train(node).ledger for node in trial.nodes)
+    flops, seconds = 0.0, 0.0
+    for node, stage in zip(trial.nodes, stages, strict=True):
+        if users[node.digest] > 1:
+            flops, seconds = flops + stage.flops, seconds + stage.device_seconds
+        elif node.reference is not None and users[node.reference.digest] > 1:
+            flops += stage.reference_flops
+            seconds += engine.reference(node.reference).seconds
+    return Ledger(
+        stages=stages,
+        budget_flops=resolved.budget_flops,
+        budget_pairs=resolved.budget_pairs,
+        shared_flops=flops,
+        shared_seconds=seconds,
+    )

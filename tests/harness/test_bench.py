@@ -1,0 +1,474 @@
+"""The whole bench, on a tiny model: from what was asked to the report, whole again after any interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from harness import bench
+from harness.progress import Watch
+from harness.records import SCHEMA, TrainStep
+from harness.recipes.registry import choose
+from tests.harness.door import Finished, harness, install_stranger, write_sums
+
+CORE = [choice.name for choice in choose(["core"])]
+BUDGET = 4e9
+TRIAL_FILES = {"train.jsonl", "ledger.json", "completions.jsonl", "samples.jsonl", "pairs.jsonl", "verdicts.jsonl"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run's folder, the cache it used, and how the command ended."""
+
+    folder: Path
+    cache: Path
+    ended: Finished
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """report.json without what differs from one run to the next."""
+        report: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
+        return {name: value for name, value in report.items() if name != "timing"}
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """What bench.toml was resolved to."""
+        tables: dict[str, Any] = tomllib.loads((self.folder / "bench.toml").read_text())["resolved"]
+        return tables
+
+    def trials(self, recipe: str) -> list[dict[str, Any]]:
+        return [trial for trial in self.report["trials"] if trial["recipe"] == recipe]
+
+    def times(self) -> dict[str, int]:
+        """When each file that costs work was written: checkpoints, logs, completions, verdicts, scores."""
+        roots = (self.folder / "anchor", self.folder / "trials", self.folder / "judges", self.cache / "nodes")
+        files = [f for root in roots for f in root.rglob("*") if f.is_file() and f.suffix != ".lock"]
+        return {f.as_posix(): f.stat().st_mtime_ns for f in files}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where benches of one test run: a folder, a cache, and the flags that they have in common."""
+
+    root: Path
+    flags: dict[str, object]
+
+    def run(self, *, name: str = "run", cache: str = "cache", **flags: object) -> Run:
+        """`harness run` with the common flags and these over them."""
+        given = {"out": self.root / name, **self.flags, **flags}
+        judges = given.pop("judge", "rule:gold")
+        words: list[object] = [part for judge in str(judges).split() for part in ("--judge", judge)]
+        for flag, value in given.items():
+            words += [f"--{flag.replace('_', '-')}", value]
+        ended = harness("run", *words, cache=self.root / cache)
+        return Run(folder=Path(str(given["out"])), cache=self.root / cache, ended=ended)
+
+    def config(self, path: Path, *, name: str, cache: str) -> Run:
+        """`harness run --config PATH` and nothing else but where to."""
+        ended = harness("run", "--config", path, "--out", self.root / name, cache=self.root / cache)
+        return Run(folder=self.root / name, cache=self.root / cache, ended=ended)
+
+
+def small(root: Path, model: Path) -> Place:
+    """Benches of 48 pairs and 6 held-out prompts: a second each."""
+    data = write_sums(root / "sums.jsonl", 80)
+    flags = {"model": model, "data": data, "budget": "48pairs", "eval_prompts": 6, "max_new_tokens": 6}
+    return Place(root=root, flags={**flags, "recipes": "sft,dpo"})
+
+
+@pytest.fixture
+def place(tmp_path: Path, tiny_model_folder: Path) -> Place:
+    return small(tmp_path, tiny_model_folder)
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Run:
+    """The seven recipes on one budget in FLOPs, judged by the truth, a probe and length."""
+    root = tmp_path_factory.mktemp("core")
+    judges = f"rule:gold probe:{tiny_model_folder} rule:length"
+    flags = {"recipes": "all", "budget": f"{BUDGET / 1e9:g}GFLOP", "eval_prompts": 12}
+    return small(root, tiny_model_folder).run(judge=judges, **flags)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Run:
+    """The small bench that others are interrupted in."""
+    return small(tmp_path_factory.mktemp("whole"), tiny_model_folder).run(judge=f"probe:{tiny_model_folder}")
+
+
+# A run and its report.
+
+
+def test_all_recipes_run_to_a_report(core: Run) -> None:
+    """Seven trials, in the order of the group."""
+    assert (core.ended.code, [trial["recipe"] for trial in core.report["trials"]]) == (0, CORE)
+
+
+def test_the_run_ends_with_its_answer_and_the_reports_path(core: Run) -> None:
+    """What was asked is answered on the terminal too."""
+    lines = core.ended.out.splitlines()
+    assert " ".join(core.ended.out.split()).startswith(core.report["answer"][:60])
+    assert lines[-1].endswith(str(core.folder / "report.md"))
+
+
+def test_a_piped_run_says_plainly_where_it_is(core: Run) -> None:
+    """One line a trial at least, no control characters."""
+    assert "\x1b" not in core.ended.err
+    assert all(f"{number}/8 {name}@0: " in core.ended.err for number, name in enumerate(CORE, 2))
+
+
+def test_the_folder_is_as_the_design_says(core: Run) -> None:
+    """Every file where other programs look for it."""
+    figures = {f"figures/{name}.{kind}" for name in ("frontier", "training") for kind in ("svg", "png")}
+    reports = {"bench.toml", "report.json", "report.md", "report.html", "comparisons.json"}
+    anchor = {"anchor/completions.jsonl", "anchor/pairs.jsonl"}
+    trials = {f"trials/{name}@0/{file}" for name in CORE for file in (*TRIAL_FILES, "scores.json")}
+    found = {path.relative_to(core.folder).as_posix() for path in core.folder.rglob("*") if path.is_file()}
+    assert figures | reports | anchor | trials | {"judges/rule_gold.json"} <= found
+
+
+def test_a_folder_holds_no_litter(core: Run) -> None:
+    """No temporary file is left; what is hidden is the lock alone."""
+    assert [path.name for path in core.folder.rglob(".*") if path.name != ".lock"] == []
+
+
+def test_scores_are_the_last_file_of_a_trial(core: Run) -> None:
+    """Their being there means done."""
+    folder = core.folder / "trials" / "dpo-beta0.1@0"
+    assert max(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns).name == "scores.json"
+
+
+def test_the_report_is_of_schema_1(core: Run) -> None:
+    """The keys that the issue names."""
+    assert (SCHEMA, core.report["schema"]) == (1, 1)
+    assert {"bench", "trials", "judge", "answer", "warnings"} <= set(core.report)
+    assert {"name", "accuracy", "robust", "qualified"} <= set(core.report["judge"])
+    assert {"value", "low", "high", "n"} <= set(core.report["judge"]["accuracy"])
+    assert all({"recipe", "seed", "scores", "ledger"} <= set(trial) for trial in core.report["trials"])
+
+
+def test_every_score_has_its_interval_n_and_unit(core: Run) -> None:
+    """And its value lies in it."""
+    scores = [score for trial in core.report["trials"] for score in trial["scores"].values()]
+    assert scores
+    assert all(set(score) == {"value", "low", "high", "n", "unit"} for score in scores)
+    assert all(score["low"] <= score["value"] <= score["high"] and score["n"] > 0 for score in scores)
+
+
+WANTED_SCORES = (
+    *("reward_accuracy", "reward_margin_nats", "ranking_accuracy", "chosen_shift_nats", "kl_nats"),
+    *("gold_win_rate", "win_rate[rule:gold]", "win_rate[rule:length]", "length_tokens", "truncated"),
+    *("repetition", "opening_concentration", "correct"),
+)
+
+
+@pytest.mark.parametrize("name", WANTED_SCORES)
+def test_every_trial_has_every_score(core: Run, name: str) -> None:
+    """What the issue asks for, for all recipes alike."""
+    assert [trial["recipe"] for trial in core.report["trials"] if name not in trial["scores"]] == []
+
+
+def test_the_win_rate_by_the_truth_is_the_gold_win_rate(core: Run) -> None:
+    """Two roads, through verdicts and through the checker, to one number."""
+    for trial in core.report["trials"]:
+        scores = trial["scores"]
+        assert scores["win_rate[rule:gold]"]["value"] == pytest.approx(scores["gold_win_rate"]["value"])
+
+
+def test_all_trials_spend_the_same_flops(core: Run) -> None:
+    """At most 1% of the budget is unspent, and nothing is overspent."""
+    spent = {trial["recipe"]: trial["ledger"]["flops"] / BUDGET for trial in core.report["trials"]}
+    assert {name: share for name, share in spent.items() if not 0.99 <= share <= 1} == {}
+
+
+def test_sft_is_one_stage_and_dpo_two(core: Run) -> None:
+    """The anchor has 40% of the budget, and SFT on its own all of it."""
+    shares = [[s["budget_flops"] / BUDGET for s in t["ledger"]["stages"]] for t in core.report["trials"]]
+    assert shares == [[1.0], *(pytest.approx([0.4, 0.6]) for _ in CORE[1:])]
+
+
+def test_what_recipes_share_is_trained_once(core: Run) -> None:
+    """One anchor, seven ends and one reference pass lie in the cache; what sharing saved is shown apart."""
+    assert sum(path.is_dir() for path in (core.cache / "nodes").iterdir()) == 9
+    assert [trial["ledger"]["shared_flops"] > 0 for trial in core.report["trials"]] == [False] + 6 * [True]
+
+
+def test_every_judge_has_its_card(core: Run, tiny_model_folder: Path) -> None:
+    """In the order they were asked for; the first one decides."""
+    names = ["rule:gold", f"probe:{tiny_model_folder}", "rule:length"]
+    assert [card["name"] for card in core.report["judges"]] == names
+    assert core.report["judge"]["name"] == "rule:gold"
+
+
+def test_every_judge_judges_every_held_out_prompt(core: Run) -> None:
+    """Twelve prompts, three judges, one line each, whether it could say or not."""
+    lines = (core.folder / "trials" / "sft@0" / "verdicts.jsonl").read_text().splitlines()
+    assert len(lines) == len({(json.loads(line)["judge"], json.loads(line)["prompt_id"]) for line in lines}) == 36
+
+
+def test_every_pair_of_trials_is_compared(core: Run) -> None:
+    """Seven recipes are 21 pairs, on the gold win rate and on KL."""
+    metrics = [comparison["metric"] for comparison in core.report["comparisons"]]
+    assert (metrics.count("gold_win_rate"), metrics.count("kl_nats")) == (21, 21)
+
+
+# Running again.
+
+
+def test_finished_trials_are_not_computed_again(core: Run, tiny_model_folder: Path) -> None:
+    """The same command ends at once with the same report, and writes nothing that costs work."""
+    before, report = core.times(), core.report
+    judges = f"rule:gold probe:{tiny_model_folder} rule:length"
+    flags = {"recipes": "all", "budget": f"{BUDGET / 1e9:g}GFLOP", "eval_prompts": 12, "max_new_tokens": 6}
+    data = core.folder.parent / "sums.jsonl"
+    place = Place(root=core.folder.parent, flags={**flags, "model": tiny_model_folder, "data": data})
+    again = place.run(judge=judges)
+    assert (again.ended.code, again.times(), again.report) == (0, before, report)
+
+
+def test_the_bench_file_with_an_empty_cache_gives_the_same_report(
+    uninterrupted: Run, tmp_path: Path
+) -> None:
+    """All that a run hangs on is in bench.toml."""
+    place = Place(root=tmp_path, flags={})
+    again = place.config(uninterrupted.folder / "bench.toml", name="again", cache="empty")
+    assert (again.ended.code, again.report) == (0, uninterrupted.report)
+
+
+def test_a_bench_begun_in_seconds_is_run_again_in_its_flops(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time is turned into FLOPs once: neither a continued run nor its bench.toml calibrates again."""
+    first = place.run(budget="0.3s", recipes="sft")
+    assert (first.ended.code, "calibrating" in first.ended.err) == (0, True)
+    again, copied = place.run(budget="0.3s", recipes="sft"), first.folder / "bench.toml"
+    other = place.config(copied, name="other", cache="empty")
+    assert [run.ended.err.count("calibrating") for run in (again, other)] == [0, 0]
+    assert again.report == other.report == first.report
+
+
+def test_a_budget_in_seconds_is_kept_in_flops(place: Place) -> None:
+    """Seconds times the measured speed, which stands beside it."""
+    resolved = place.run(budget="0.3s", recipes="sft").resolved
+    assert resolved["budget_flops"] == pytest.approx(0.3 * resolved["flops_per_second"], rel=1e-6)
+
+
+def raise_interrupt(*args: object, **settings: object) -> Any:
+    raise KeyboardInterrupt
+
+
+def after(calls: int, real: Callable[..., Any]) -> Callable[..., Any]:
+    """The real function until it was called so often, then a Ctrl-C."""
+    counted = iter(range(calls))
+    return lambda *args, **settings: (real if next(counted, None) is not None else raise_interrupt)(
+        *args, **settings
+    )
+
+
+INTERRUPTS = {
+    "the anchor's training": (Watch, "step", 1),
+    "the anchor's completions": (bench, "complete", 0),
+    "the judge's fitting": (bench.Probe, "fit", 0),
+    "the judge's qualification": (bench, "qualify", 0),
+    "a trial's training": (Watch, "step", 6),
+    "a trial's completions": (bench, "complete", 1),
+    "a trial's samples": (bench, "measure_samples", 0),
+    "a trial's log-probs": (bench, "measure_pairs", 1),
+    "a trial's verdicts": (bench, "ask_both_orders", 0),
+    "a trial's scores": (bench, "score_trial", 1),
+    "the comparisons": (bench, "compare_all", 0),
+    "the report": (bench, "build_report", 0),
+}
+
+
+@pytest.mark.parametrize("where", INTERRUPTS)
+def test_an_interrupted_run_is_continued_to_the_same_report(
+    place: Place, uninterrupted: Run, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Wherever Ctrl-C comes: exit 130 and one line, then the same command gives what an unbroken run gives."""
+    data = uninterrupted.folder.parent / "sums.jsonl"
+    owner, name, calls = INTERRUPTS[where]
+    judge = f"probe:{tiny_model_folder}"
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, after(calls, getattr(owner, name)))
+        stopped = place.run(judge=judge, data=data)
+    assert (stopped.ended.code, stopped.ended.err.splitlines()[-1][:12]) == (130, "interrupted:")
+    continued = place.run(judge=judge, data=data)
+    assert (continued.ended.code, continued.report) == (0, uninterrupted.report)
+
+
+def test_a_real_interrupt_leaves_a_run_that_resumes(place: Place) -> None:
+    """SIGINT to a process of its own: exit 130, no traceback, and the run goes on from there."""
+    given = {"out": place.root / "run", **place.flags, "judge": "rule:gold", "budget": "100000pairs", "recipes": "sft"}
+    words = [str(part) for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
+    environment = {**os.environ, "PREFBENCH_CACHE": str(place.root / "cache")}
+    command = [sys.executable, "-m", "harness", "run", *words]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said = next(line for line in process.stderr if "training" in line)
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert (process.returncode, rest.splitlines()[-1][:12], "Traceback" in rest) == (130, "interrupted:", False), said
+    assert [path.name for path in (place.root / "cache" / "nodes").iterdir() if path.is_dir()] == []
+
+
+def test_a_second_run_in_one_folder_is_refused(place: Place) -> None:
+    """Two writers would mix their records."""
+    folder = place.root / "run"
+    folder.mkdir()
+    with FileLock(folder / ".lock"):
+        ended = place.run().ended
+    assert (ended.code, f"another run is at work in {folder}" in ended.err) == (2, True)
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("changed", ["data", "model"])
+def test_a_bench_is_not_continued_on_other_contents(
+    place: Place, tiny_model_folder: Path, changed: str
+) -> None:
+    """The same path with other bytes in it is another bench."""
+    model = place.root / "model"
+    shutil.copytree(tiny_model_folder, model)
+    first = place.run(model=model, recipes="sft")
+    path = {"data": place.root / "sums.jsonl", "model": model / "tokenizer_config.json"}[changed]
+    path.write_text(path.read_text() + "\n")
+    again = place.run(model=model, recipes="sft").ended
+    assert (first.ended.code, again.code, len(again.err.splitlines())) == (0, 2, 1)
+    assert f"{changed} " in again.err
+    assert "is not what this bench was made with" in again.err
+
+
+# A stranger's recipe.
+
+
+def test_a_strangers_recipe_is_compared_like_our_own(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed beside us, named on the command line, in the report: nothing of ours knows of it."""
+    install_stranger(place.root / "site", monkeypatch)
+    run = place.run(recipes="strange,sft")
+    mine, theirs = run.trials("sft")[0], run.trials("strange")[0]
+    assert run.ended.code == 0
+    assert theirs["scores"]["kl_nats"] == mine["scores"]["kl_nats"]
+
+
+def test_all_means_strangers_recipes_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After our own."""
+    install_stranger(place.root / "site", monkeypatch)
+    assert [choice.name for choice in choose(["all"])] == [*CORE, "strange"]
+
+
+FAULTS = {
+    "RuntimeError": "raise RuntimeError('no such kernel')",
+    "AttributeError": "return logps.policy_chosn_B",
+    "NameError": "return undefined",
+    "OSError": "raise FileNotFoundError('their table')",
+    "ImportError": "import a_package_that_nobody_has",
+    "AssertionError": "return logps.policy_chosen_B.mean()",
+    "diverged": "return logps.policy_chosen_B * float('nan')",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_recipe_that_fails_does_not_cost_the_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Exit 3; the report has the other trial and says which failed and why."""
+    install_stranger(place.root / "site", monkeypatch, loss=FAULTS[fault])
+    run = place.run(recipes="strange,sft", budget="32pairs")
+    assert (run.ended.code, [trial["recipe"] for trial in run.report["trials"]]) == (3, ["sft"])
+    assert fault in run.report["bench"]["failed"]["strange@0"]
+
+
+def test_a_failed_trial_is_tried_again_by_the_next_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once its author mended it, the run is whole: exit 0, and no failure is reported."""
+    install_stranger(place.root / "site", monkeypatch, loss="raise RuntimeError('not yet')")
+    failed = place.run(recipes="strange,sft", budget="32pairs")
+    monkeypatch.delitem(sys.modules, "strangers")
+    install_stranger(place.root / "mended", monkeypatch)
+    mended = place.run(recipes="strange,sft", budget="32pairs")
+    assert (failed.ended.code, mended.ended.code, mended.report["bench"]["failed"]) == (3, 0, {})
+
+
+def test_a_run_whose_only_trial_fails_is_reported(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 3, a report, no traceback."""
+    install_stranger(place.root / "site", monkeypatch, loss="raise RuntimeError('no such kernel')")
+    run = place.run(recipes="strange", budget="32pairs")
+    assert (run.ended.code, run.report["trials"]) == (3, [])
+    assert "no such kernel" in (run.folder / "report.md").read_text()
+
+
+# Seeds, judges and budgets.
+
+
+def test_seeds_are_trials_of_their_own(place: Place) -> None:
+    """Two recipes with two seeds are four trials, each with another checkpoint, on one anchor."""
+    run = place.run(seeds=2)
+    trials = [(trial["recipe"], trial["seed"]) for trial in run.report["trials"]]
+    stages = [stage["digest"] for trial in run.report["trials"] for stage in trial["ledger"]["stages"]]
+    assert sorted(trials) == [("dpo-beta0.1", 0), ("dpo-beta0.1", 1), ("sft", 0), ("sft", 1)]
+    assert (len(stages), len(set(stages))) == (6, 5)
+
+
+def test_seeds_answer_the_same_prompts(place: Place) -> None:
+    """So that they are crossed with prompts."""
+    run = place.run(seeds=2, recipes="sft")
+    asked = [
+        [json.loads(line)["prompt_id"] for line in path.read_text().splitlines()]
+        for path in sorted(run.folder.glob("trials/*/completions.jsonl"))
+    ]
+    assert len(asked) == 2
+    assert asked[0] == asked[1]
+
+
+def test_a_judge_given_twice_is_asked_once(place: Place) -> None:
+    """Its verdicts would count double."""
+    run = place.run(judge="rule:length rule:length", recipes="sft")
+    assert len((run.folder / "trials" / "sft@0" / "verdicts.jsonl").read_text().splitlines()) == 6
+
+
+@pytest.mark.parametrize(("budget", "pairs"), [("40pairs", 40), ("0.5epochs", 28)])
+def test_a_budget_in_pairs_is_consumed_to_the_pair(place: Place, budget: str, pairs: int) -> None:
+    """By every recipe, anchor included; 56 pairs are an epoch."""
+    run = place.run(budget=budget)
+    consumed = [sum(stage["pairs"] for stage in trial["ledger"]["stages"]) for trial in run.report["trials"]]
+    assert (run.report["bench"]["rows"]["train"], consumed) == (56, [pairs, pairs])
+
+
+def test_a_step_has_as_many_pairs_as_asked_for(place: Place) -> None:
+    """40 pairs, 5 at a time, are 8 steps."""
+    (trial,) = place.run(budget="40pairs", batch_pairs=5, recipes="sft").trials("sft")
+    assert [stage["steps"] for stage in trial["ledger"]["stages"]] == [8]
+
+
+def test_a_flag_beside_a_config_overrules_it(place: Place) -> None:
+    """It is another bench then, in a folder of its own."""
+    first = place.run(recipes="sft", budget="32pairs")
+    config = first.folder / "bench.toml"
+    out = place.root / "other"
+    ended = harness("run", "--config", config, "--budget", "48pairs", "--out", out, cache=place.root / "cache")
+    assert ended.code == 0
+    asked = tomllib.loads((out / "bench.toml").read_text())
+    assert (asked["asked"]["budget"], asked["asked"]["recipes"], asked["resolved"]["budget_pairs"]) == (
+        *("48pairs", ["sft"]),
+        48,
+    )
+
+
+def test_the_training_log_has_a_line_a_step(place: Place) -> None:
+    """Of both stages, in the field's names."""
+    run = place.run(recipes="dpo")
+    lines = [json.loads(line) for line in (run.folder / "trials/dpo-beta0.1@0/train.jsonl").read_text().splitlines()]
+    steps = [stage["steps"] for stage in run.report["trials"][0]["ledger"]["stages"]]
+    assert [sum(line["stage"] == number for line in lines) for number in (0, 1)] == steps
+    assert [line["rewards/margins"] is None for line in lines] == steps[0] * [True] + steps[1] * [False]
+    assert set(lines[0]) >= {"loss", "grad_norm", "learning_rate", "num_tokens", "rewards/accuracies"}
+    assert len(lines[0]) == len(TrainStep.__dataclass_fields__)

@@ -1,0 +1,168 @@
+"""bench.toml says all that was asked, survives a round trip, and is refused in one line where it is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.settings import Asked, BenchFile, Resolved, asked, default_folder, read_bench, refuse_another
+
+RESOLVED = Resolved(
+    model_digest="a" * 64,
+    data_digest="b" * 64,
+    budget_flops=1.2e13,
+    flops_per_second=2.5e11,
+    flops_per_byte=8.03,
+    dtype="float32",
+    threads=2,
+    micro_batch_tokens=2048,
+)
+# Every setting another than its default, and characters that TOML must quote.
+OTHER = Asked(
+    model='mo"del\\s/é',
+    data="rows.jsonl",
+    template="plain",
+    recipes=("sft", "dpo:beta=0.2"),
+    budget="12TFLOP",
+    seeds=3,
+    judges=("rule:gold", "probe"),
+    eval_prompts=7,
+    max_new_tokens=9,
+    batch_pairs=4,
+)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(HarnessError) as caught:
+        read_bench(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("bench", [BenchFile(asked=Asked()), BenchFile(asked=OTHER, resolved=RESOLVED)])
+def test_a_bench_survives_its_file(tmp_path: Path, bench: BenchFile) -> None:
+    """What is read is what was written, missing values missing."""
+    bench.write(tmp_path / "bench.toml")
+    assert read_bench(tmp_path / "bench.toml") == bench
+
+
+def test_a_large_budget_keeps_every_digit(tmp_path: Path) -> None:
+    """FLOPs are read back as they were, so plans are the same."""
+    bench = BenchFile(asked=Asked(), resolved=RESOLVED.model_copy(update={"budget_flops": 12345678901234.0}))
+    bench.write(tmp_path / "bench.toml")
+    assert read_bench(tmp_path / "bench.toml").digest == bench.digest
+
+
+def test_broken_toml_is_one_line_with_its_place(tmp_path: Path) -> None:
+    """The file and the line."""
+    path = tmp_path / "bench.toml"
+    path.write_text("[asked]\nbudget = 60s\n")
+    assert refusal(path).startswith(f"{path} cannot be read (")
+    assert "line 2" in refusal(path)
+
+
+def test_an_unknown_setting_is_named(tmp_path: Path) -> None:
+    """A misspelt key is not passed over."""
+    path = tmp_path / "bench.toml"
+    path.write_text('[asked]\nbugdet = "60s"\n')
+    assert "asked.bugdet" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"), [("seeds = 0", "seeds"), ('eval_prompts = "many"', "eval_prompts"), ("data = 3", "data")]
+)
+def test_a_wrong_value_is_named_with_its_setting(tmp_path: Path, line: str, name: str) -> None:
+    """File, setting and value."""
+    path = tmp_path / "bench.toml"
+    path.write_text(f"[asked]\n{line}\n")
+    value = line.split(" = ")[1].strip('"')
+    assert refusal(path).startswith(f"{path}: asked.{name} ")
+    assert value in refusal(path)
+
+
+def test_a_missing_bench_says_what_to_give(tmp_path: Path) -> None:
+    """The path, and what --config takes."""
+    assert "--config takes the bench.toml of a run" in refusal(tmp_path / "none.toml")
+
+
+def test_a_folder_is_no_bench(tmp_path: Path) -> None:
+    """Giving the run's folder in place of its bench.toml is an easy mistake."""
+    assert "--config takes the bench.toml of a run" in refusal(tmp_path)
+
+
+def test_a_wrong_flag_is_said_to_be_on_the_command_line() -> None:
+    """No file is blamed."""
+    with pytest.raises(HarnessError, match="the command line: seeds 0: "):
+        asked({"seeds": 0})
+
+
+def test_the_same_question_has_the_same_default_folder() -> None:
+    """So that the same command again continues the run."""
+    assert default_folder(Asked(**OTHER.model_dump())) == default_folder(OTHER)
+
+
+@pytest.mark.parametrize("name", list(Asked.model_fields))
+def test_another_question_has_another_default_folder(name: str) -> None:
+    """Whatever differs, the folder differs."""
+    other = Asked().model_copy(update={name: getattr(OTHER, name)})
+    assert default_folder(other) != default_folder(Asked())
+
+
+def test_the_default_folder_is_one_level_under_runs() -> None:
+    """Paths in names do not lead elsewhere."""
+    folder = default_folder(Asked(data="../../a b/rows.jsonl", model="/models/tiny/"))
+    assert folder.parts[0] == "runs"
+    assert len(folder.parts) == 2
+    assert folder.name.startswith("rows-tiny-60s-")
+
+
+def test_a_folder_that_is_not_there_is_new(tmp_path: Path) -> None:
+    """There is nothing to continue."""
+    assert refuse_another(tmp_path / "run", BenchFile(asked=Asked())) is None
+
+
+def test_the_folder_of_the_same_bench_gives_what_it_resolved(tmp_path: Path) -> None:
+    """So that a continued run keeps its FLOPs and does not calibrate again."""
+    held = BenchFile(asked=Asked(), resolved=RESOLVED)
+    held.write(tmp_path / "bench.toml")
+    assert refuse_another(tmp_path, BenchFile(asked=Asked())) == held
+
+
+@pytest.mark.parametrize("name", list(Asked.model_fields))
+def test_the_folder_of_another_bench_is_refused_by_what_differs(tmp_path: Path, name: str) -> None:
+    """The setting, both values, and the way out."""
+    BenchFile(asked=Asked(), resolved=RESOLVED).write(tmp_path / "bench.toml")
+    other = Asked().model_copy(update={name: getattr(OTHER, name)})
+    with pytest.raises(HarnessError, match=f"holds another bench, with {name} .* choose another folder"):
+        refuse_another(tmp_path, BenchFile(asked=other))
+
+
+def test_a_bench_resolved_otherwise_is_another(tmp_path: Path) -> None:
+    """The same question at other FLOPs gives other numbers."""
+    BenchFile(asked=Asked(), resolved=RESOLVED).write(tmp_path / "bench.toml")
+    other = BenchFile(asked=Asked(), resolved=RESOLVED.model_copy(update={"budget_flops": 1.0}))
+    with pytest.raises(HarnessError, match="holds another bench"):
+        refuse_another(tmp_path, other)
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    """Nothing of somebody else's is mixed with a run."""
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(HarnessError, match="holds other files"):
+        refuse_another(tmp_path, BenchFile(asked=Asked()))
+
+
+def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:
+    """--out takes a folder."""
+    (tmp_path / "run").write_text("")
+    with pytest.raises(HarnessError, match="choose another folder"):
+        refuse_another(tmp_path / "run", BenchFile(asked=Asked()))
+
+
+def test_a_judge_given_twice_is_asked_once() -> None:
+    """Its verdicts would count double, and narrow its interval for nothing."""
+    given: dict[str, Any] = {"judges": ("probe", "rule:gold", "probe")}
+    assert asked(given).judges == ("probe", "rule:gold")

@@ -1,0 +1,77 @@
+"""Log-probs in chunks are the log-probs of the whole softmax, and the divergence is the KL over the vocabulary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from models import logprobs
+from models.decoder import Decoder
+from models.logprobs import divergence, sum_logps, token_logps
+from models.packing import Packed, pack
+from tests.tiny import LLAMA, decoder_of, pair_rows
+
+
+def whole_logps(decoder: Decoder, batch: Packed) -> Tensor:
+    """Every response position's log-softmax over the vocabulary, (M, V)."""
+    hidden_ND, _ = decoder(batch.tokens_N, batch.positions_N, batch.attend, dtype=torch.float32)
+    return (hidden_ND[batch.sources_M] @ decoder.head.T).log_softmax(-1)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, 512])
+def test_log_probs_are_those_of_the_whole_softmax(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the chunk's size, and where the last one is short."""
+    monkeypatch.setattr(logprobs, "CHUNK", chunk)
+    decoder, batch = decoder_of(), pack(pair_rows(4))
+    wanted = whole_logps(decoder, batch).gather(1, batch.targets_M[:, None])[:, 0]
+    torch.testing.assert_close(token_logps(decoder, batch, dtype=torch.float32), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied head", "untied head"])
+@pytest.mark.parametrize("chunk", [1, 3, 7, 512])
+def test_gradients_are_those_of_the_whole_softmax(chunk: int, tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each token with a weight of its own: body, embedding and head get the gradients of autograd."""
+    monkeypatch.setattr(logprobs, "CHUNK", chunk)
+    decoder, batch = decoder_of(replace(LLAMA, tied=tied)).requires_grad_(True), pack(pair_rows(4))
+    weights_M = torch.linspace(-1, 2, len(batch.targets_M))
+    plain_M = whole_logps(decoder, batch).gather(1, batch.targets_M[:, None])[:, 0]
+    chunked_M = token_logps(decoder, batch, dtype=torch.float32)
+    for (name, _), found, wanted in zip(
+        decoder.named_parameters(),
+        torch.autograd.grad((weights_M * chunked_M).sum(), list(decoder.parameters())),
+        torch.autograd.grad((weights_M * plain_M).sum(), list(decoder.parameters())),
+        strict=True,
+    ):
+        assert (found - wanted).norm() <= 1e-5 * wanted.norm(), name
+
+
+def test_a_responses_log_prob_is_the_sum_over_its_tokens() -> None:
+    """End token included, in the order of rows and responses."""
+    decoder, rows = decoder_of(), pair_rows(3)
+    batch = pack(rows)
+    lengths = [len(y) for row in rows for y in row.responses]
+    wanted = torch.stack([part.sum() for part in token_logps(decoder, batch, dtype=torch.float32).split(lengths)])
+    torch.testing.assert_close(sum_logps(decoder, batch, dtype=torch.float32), wanted)
+
+
+@pytest.mark.parametrize("chunk", [2, 512])
+def test_the_divergence_is_the_kl_over_the_whole_vocabulary(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Summed along each response, by the definition in float64."""
+    monkeypatch.setattr(logprobs, "CHUNK", chunk)
+    policy, anchor, batch = decoder_of(seed=1), decoder_of(seed=2), pack(pair_rows(4))
+    p_MV, a_MV = (whole_logps(d, batch).double() for d in (policy, anchor))
+    kl_M = (p_MV.exp() * (p_MV - a_MV)).sum(-1)
+    wanted = torch.zeros(batch.responses, dtype=torch.float64).index_add(0, batch.response_M, kl_M)
+    found = divergence(policy, anchor, batch, dtype=torch.float32)
+    torch.testing.assert_close(found.kl_R.double(), wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.policy_logp_R, sum_logps(policy, batch, dtype=torch.float32))
+    torch.testing.assert_close(found.anchor_logp_R, sum_logps(anchor, batch, dtype=torch.float32))
+
+
+def test_a_policy_does_not_diverge_from_itself() -> None:
+    """Exactly zero, not nearly."""
+    decoder = decoder_of()
+    assert not divergence(decoder, decoder, pack(pair_rows(4)), dtype=torch.float32).kl_R.any()

