@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import platformdirs
 
 from harness.errors import HarnessError
 
+ABANDONED_SECONDS = 24 * 3600  # a node still being made after a day is what a killed run left
 LIMIT_BYTES = 20 * 2**30  # about 37 checkpoints of the embedded model
 
 
@@ -39,6 +41,7 @@ def size_bytes(root: Path) -> int:
 
 def prune(root: Path, limit_bytes: int = LIMIT_BYTES) -> int:
     """Delete the longest unused nodes until the cache is within its limit; the bytes that were freed."""
+    _clear_abandoned(root / "nodes")
     # A hidden folder is a node that another run is making.
     nodes = (f for f in (root / "nodes").glob("*") if f.is_dir() and not f.name.startswith("."))
     folders = sorted(nodes, key=lambda f: f.stat().st_mtime)
@@ -50,3 +53,9 @@ def prune(root: Path, limit_bytes: int = LIMIT_BYTES) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         freed += size
     return freed
+
+
+def _clear_abandoned(nodes: Path) -> None:
+    for folder in nodes.glob(".*"):
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)

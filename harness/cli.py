@@ -92,6 +92,7 @@ def _conduct(bench: BenchFile, folder: Path) -> None:
     from rich.console import Console
 
     from harness.bench import run_bench
+    from harness.doctor import ollama_models
     from harness.progress import Watch
     from reports.load import load_run
     from reports.terminal import print_report
@@ -108,6 +109,8 @@ def _conduct(bench: BenchFile, folder: Path) -> None:
         say(f"interrupted: run the same command again to go on in {folder}")
         raise
     print_report(load_run(folder), console, outcome.report)
+    if not any(name.startswith("ollama:") for name in bench.asked.judges) and (models := ollama_models()):
+        say(f"an Ollama server answers: to judge with it too, add --judge probe --judge ollama:{models[0]}")
     if outcome.failed:
         raise typer.Exit(3)
 

@@ -24,15 +24,20 @@ def examine(*, prune: bool) -> Iterator[str]:
     yield f"ollama   {_ollama()}"
 
 
-def _ollama() -> str:
-    """Which models an Ollama server offers as judges."""
+def ollama_models() -> list[str] | None:
+    """The models that an Ollama server offers as judges; None where no server answers."""
     import httpx
     import ollama
 
-    client = ollama.Client(timeout=3.0)
     try:
-        names = [str(m.model) for m in client.list().models]
+        return [str(m.model) for m in ollama.Client(timeout=1.0).list().models]
     except (ConnectionError, httpx.HTTPError, ollama.ResponseError):
+        return None
+
+
+def _ollama() -> str:
+    names = ollama_models()
+    if names is None:
         return "no server answers (set OLLAMA_HOST if it is elsewhere)"
     if not names:
         return "a server answers but has no model: ollama pull llama3.2"

@@ -33,7 +33,7 @@ def generate(
     limit: int,
     dtype: torch.dtype,
     seed: int | None = None,
-    batch: int = 64,
+    batch: int = 128,
 ) -> list[Generated]:
     """Answer every prompt with at most `limit` tokens: greedily, or, given a seed, sampled at temperature 1.
 

@@ -18,9 +18,7 @@ ALLOWED = {
     "evals": ("models", "harness.records", "harness.errors"),
     "reports": ("harness.records", "harness.errors", "harness.store"),
 }
-FILES = {
-    path.relative_to(ROOT).as_posix(): path for package in PACKAGES for path in (ROOT / package).rglob("*.py")
-}
+FILES = {path.relative_to(ROOT).as_posix(): path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -231,8 +231,10 @@ def test_dpo_at_its_reference_is_ln_2(stage: Stage) -> None:
 
 @of_stages(PREFERENCE)
 def test_gradients_raise_chosen_and_lower_rejected(stage: Stage) -> None:
-    """A small step against the gradient at the reference widens the margin of log-probs, for every preference recipe."""
-    logps, chosen, rejected = logps_of(random_numbers())
+    """Where policy = reference, pair by pair, for every preference recipe."""
+    numbers = random_numbers()
+    start = {f"policy_{r}_B": numbers[f"reference_{r}_B"].copy() for r in ("chosen", "rejected")}
+    logps, chosen, rejected = logps_of(numbers | start)
     loss_B = stage.objective.loss(logps)
     assert (gradient(loss_B, chosen) < 0).all()
     assert (gradient(loss_B, rejected) > 0).all()

@@ -80,7 +80,7 @@ class Cost:
 
 def parse_budget(text: str) -> Asked:
     """`60s`, `10m`, `1.5h`, `12TFLOP`, `800pairs`, `2epochs`; HarnessError for anything else."""
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([a-z]+)\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]+)\s*", text, re.IGNORECASE)
     unit = _UNITS.get(match[2].lower().removesuffix("s") if len(match[2]) > 4 else match[2].lower()) if match else None
     if match is None or unit is None:
         raise HarnessError(f"budget {text!r} cannot be read: write 60s, 10m, 12TFLOP, 800pairs or 2epochs")

@@ -100,7 +100,8 @@ def _fill(terms: Terms, stage: Stage, budget: float, in_pairs: bool, seed: int, 
         if not batch:
             break
         following = _pricer(terms, stage, seen | set(batch), refreshes(len(steps) + 2))
-        if not _largest(ahead[len(batch) : len(batch) + 1], following, left - price(batch).total, in_pairs):
+        rest = left - (len(batch) if in_pairs else price(batch).total)
+        if not _largest(ahead[len(batch) : len(batch) + 1], following, rest, in_pairs):
             # What is left pays for no further step, but maybe for more pairs in this one.
             batch = _largest(ahead, price, left, in_pairs)
         cost = price(batch)

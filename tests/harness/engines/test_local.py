@@ -181,9 +181,7 @@ def test_the_ledger_counts_what_the_plan_consumed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("recipe", "lag"), [("sft", None), ("dpo", None), ("dpo-hard-reference", 7 / 6)])
-def test_the_ledger_gives_the_mean_age_of_a_moving_reference(
-    tmp_path: Path, recipe: str, lag: float | None
-) -> None:
+def test_the_ledger_gives_the_mean_age_of_a_moving_reference(tmp_path: Path, recipe: str, lag: float | None) -> None:
     """Six steps with a jump after the fourth see weights 0, 1, 2, 3, 0 and 1 steps old."""
     ledger = Watched(cache=tmp_path).engine.train(nodes(recipe)[-1]).ledger
     assert ledger.reference_lag_steps == (None if lag is None else pytest.approx(lag))

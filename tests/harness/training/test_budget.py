@@ -38,6 +38,8 @@ GOOD = {
     "2PFLOPS": ("flops", 2e15),
     "1e12FLOP": ("flops", 1e12),
     "1e12flops": ("flops", 1e12),
+    "1.2e+03TFLOP": ("flops", 1.2e15),
+    "3e-06TFLOP": ("flops", 3e6),
     "800pairs": ("pairs", 800.0),
     "1pair": ("pairs", 1.0),
     "2epochs": ("epochs", 2.0),

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.records import TrainStep
 from harness.recipes.recipe import Logps, Stage
 from harness.recipes.registry import choose
+from harness.records import TrainStep
 from harness.training.plan import StagePlan, Terms, plan_stage
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
 from harness.training.train import Settings, TrainingDivergedError, schedule, train_stage
@@ -75,7 +75,7 @@ RECIPES = ("sft", "dpo-beta0.1", "dpo-soft-reference", "dpo-hard-reference")
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_training_lowers_the_loss(recipe: str) -> None:
-    """From its first epoch to its last, at a rate for a tiny model. A jump of the reference sets the loss back to ln 2."""
+    """From its first epoch to its last, at a rate for a tiny model. A moving reference sets it back now and then."""
     _, steps = trained(stage_of(recipe, learning_rate=1e-2))
     assert mean_loss(steps[-4:]) < 0.97 * mean_loss(steps[:4])
 
@@ -155,7 +155,7 @@ def test_a_loss_that_is_no_number_stops_the_trial(bad: float) -> None:
         return logps.policy_chosen_B * bad
 
     stage = stage_of("dpo-beta0.1")
-    with pytest.raises(TrainingDivergedError, match="dpo diverged at step 1: loss .*try a lower learning_rate"):
+    with pytest.raises(TrainingDivergedError, match=r"dpo diverged at step 1: loss .*try a lower learning_rate"):
         trained(replace(stage, objective=replace(stage.objective, loss=loss)))
 
 
