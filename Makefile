@@ -3,14 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # What one trial may train for. In FLOPs, so that everybody gets the same numbers.
-BUDGET ?= 8TFLOP
+BUDGET ?= 7TFLOP
+PROMPTS ?= 96
 OUT ?= runs/first
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: run test slow check format clean
 
 run: $(VENV)/.ready
-	$(BIN)/python -m harness run --recipes core --budget $(BUDGET) --out $(OUT)
+	$(BIN)/python -m harness run --recipes core --budget $(BUDGET) --eval-prompts $(PROMPTS) --out $(OUT)
 	@echo "The report: $(OUT)/report.md, $(OUT)/report.html, $(OUT)/report.json"
 
 test: $(VENV)/.ready-test

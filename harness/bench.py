@@ -37,6 +37,7 @@ from harness.settings import BenchFile, Resolved, refuse_another
 from harness.training.budget import parse_budget
 from harness.training.train import Settings
 from harness.trials import Plan, Trial, plan_bench, trial_ledger
+from models.failure import ModelError
 from models.language_model import LanguageModel
 from models.sources import find_model
 from reports.build import build_report
@@ -80,10 +81,9 @@ def _judge(spec: str, ground: Ground, dtype: torch.dtype, root: Path, say: Say) 
     """The judge, its server asked already; a probe is fitted when it is first needed."""
 
     def make_probe(source: str | None) -> Judge:
-        wanted = source or "smollm2-135m"
-        if wanted == ground.source.name:
-            return Probe(LanguageModel.of(ground.model, ground.tokens, dtype), wanted, name=spec)
-        found = find_model(wanted, root, say)
+        found = find_model(source or "smollm2-135m", root, say)
+        if found == ground.source:
+            return Probe(LanguageModel.of(ground.model, ground.tokens, dtype), found.name, name=spec)
         model, tokens = found.load()
         return Probe(LanguageModel.of(model.to(ground.device), tokens, dtype), found.name, name=spec)
 
@@ -189,10 +189,9 @@ class _Conductor:
             return
         try:
             self.watch.done(_headline(self._run_trial(trial)))
-        except HarnessError as error:
+        except (HarnessError, ModelError) as error:
             self.failed[trial.name] = str(error)
-        except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            # A stranger's recipe may fail in any way; its fault must not cost the other trials.
+        except Exception as error:  # a stranger's recipe may fail in any way; it must not cost the other trials
             self.failed[trial.name] = f"{type(error).__name__}: {error}"
         if trial.name in self.failed:
             self.watch.done(f"failed: {self.failed[trial.name]}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.settings import BenchFile
 
 # What a mistyped command or option raises. Typer shows only its descendants; where they live depends on its version.
-USAGE_ERROR = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+USAGE_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(
     add_completion=False,
@@ -184,7 +184,7 @@ def _exit_code(command: Callable[[], object]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except USAGE_ERROR as error:
-        message = " ".join(error.format_message().split())
+        message = getattr(error, "format_message", error.__str__)()
         return _complain(f"{message} See: python -m harness --help" if message else "")
     except HarnessError as error:
         return _complain(str(error))
@@ -202,5 +202,5 @@ def _exit_code(command: Callable[[], object]) -> int:
 
 def _complain(line: str) -> int:
     if line:
-        typer.echo(line, err=True)
+        typer.echo(" ".join(line.split()), err=True)
     return 2

@@ -69,6 +69,7 @@ def lay_ground(asked: Asked, root: Path, say: Say) -> Ground:
     splits = split_pairs(dataset)
     _refuse_too_long(model.architecture.context, tokens, splits, asked.max_new_tokens)
     held_out = _one_a_prompt(splits.test)[: asked.eval_prompts]
+    _refuse_too_few(dataset.name, splits, held_out)
     shown = {pair.prompt_id for pair in held_out}
     return Ground(
         source=source,
@@ -88,6 +89,16 @@ def _one_a_prompt(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
     for pair in pairs:
         first.setdefault(pair.prompt_id, pair)
     return tuple(first.values())
+
+
+def _refuse_too_few(name: str, splits: Splits, held_out: tuple[Pair, ...]) -> None:
+    """An interval needs two prompts, and a judge's cross-validation as many as it has folds."""
+    for split, prompts, least in (("judge", _one_a_prompt(splits.judge), 4), ("test", held_out, 2)):
+        if len(prompts) < least:
+            raise HarnessError(
+                f"data {name!r} leaves {len(prompts)} different prompts in the {split} split, and at least {least} are "
+                "needed: give more rows, with different prompts"
+            )
 
 
 def _terms(model: Decoder, tokens: Tokens, splits: Splits, batch_pairs: int) -> Terms:

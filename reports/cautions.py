@@ -54,7 +54,8 @@ def _missing(run: RunRecord) -> Iterator[str]:
 def _judges(run: RunRecord) -> Iterator[str]:
     for card in run.judges:
         if not card.qualified:
-            reasons = "; ".join(one_line(reason).rstrip(".") for reason in card.reasons) or "it failed its qualification"
+            failings = [one_line(reason).rstrip(".") for reason in card.reasons]
+            reasons = "; ".join(failings) or "it failed its qualification"
             yield f"Judge {card.name} is not qualified, so its win rates decide nothing: {reasons}."
 
 

@@ -80,9 +80,7 @@ def _handler(server: OllamaServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             replies = {"/api/version": {"version": "0.12.11"}, "/api/tags": server.tags()}
-            self._reply(200, replies[self.path]) if self.path in replies else self._reply(
-                404, {"error": "no"}
-            )
+            self._reply(200, replies[self.path]) if self.path in replies else self._reply(404, {"error": "no"})
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

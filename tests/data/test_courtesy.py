@@ -118,9 +118,7 @@ def test_no_sign_of_the_surface_gives_the_answer_away(cue: str) -> None:
 def test_the_test_splits_phrases_are_in_no_other_split(manner: str) -> None:
     """Courtesy is measured on phrases that neither a policy nor a judge was taught."""
     others = [row[side] for row in ROWS if row["split"] != "test" for side in ("chosen", "rejected")]
-    assert not [
-        phrase for phrase in phrases("test", manners=(manner,)) if any(phrase in text for text in others)
-    ]
+    assert not [phrase for phrase in phrases("test", manners=(manner,)) if any(phrase in text for text in others)]
 
 
 def test_every_phrase_is_used() -> None:
@@ -132,9 +130,7 @@ def test_every_phrase_is_used() -> None:
 @pytest.mark.parametrize(("manner", "courtesy"), [("polite", 1), ("plain", 0), ("rude", -1)])
 def test_every_phrase_is_known_to_the_lexicon(manner: str, courtesy: int) -> None:
     """The gold mark reads the courtesy of every phrase, of all splits, as it is meant."""
-    assert {
-        p: courtesy_of(p) for p in phrases(*SPLITS, manners=(manner,)) if courtesy_of(p) != courtesy
-    } == {}
+    assert {p: courtesy_of(p) for p in phrases(*SPLITS, manners=(manner,)) if courtesy_of(p) != courtesy} == {}
 
 
 def test_no_phrase_holds_an_answer() -> None:
@@ -174,9 +170,7 @@ def test_the_question_repeated_is_no_answer() -> None:
 
 def test_listing_every_answer_of_the_family_is_no_answer() -> None:
     """A response that says everything says nothing."""
-    answers = {
-        f.name: sorted({r["gold"]["answers"][0] for r in ROWS if r["family"] == f.name}) for f in FAMILIES
-    }
+    answers = {f.name: sorted({r["gold"]["answers"][0] for r in ROWS if r["family"] == f.name}) for f in FAMILIES}
     correct = [
         pair.question
         for pair, row in zip(DATA.pairs, ROWS, strict=True)

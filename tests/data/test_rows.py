@@ -96,9 +96,7 @@ def test_a_foreign_gold_column_is_ignored(tmp_path: Path) -> None:
 
 def test_the_digest_follows_the_content(tmp_path: Path) -> None:
     """Other rows, another digest."""
-    one, two = (
-        load_pairs(write_lines(tmp_path, {**GOOD, "input": text})).digest for text in ("1 + 2", "2 + 1")
-    )
+    one, two = (load_pairs(write_lines(tmp_path, {**GOOD, "input": text})).digest for text in ("1 + 2", "2 + 1"))
     assert one != two
 
 

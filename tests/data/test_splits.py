@@ -58,10 +58,7 @@ def test_another_seed_gives_other_splits() -> None:
 
 def test_the_order_of_rows_does_not_move_a_prompt() -> None:
     """A shuffled file holds out the same prompts."""
-    ids = [
-        {p.prompt_id for p in split_pairs(data(questions)).test}
-        for questions in (HUNDRED, list(reversed(HUNDRED)))
-    ]
+    ids = [{p.prompt_id for p in split_pairs(data(questions)).test} for questions in (HUNDRED, list(reversed(HUNDRED)))]
     assert ids[0] == ids[1]
 
 

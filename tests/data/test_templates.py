@@ -8,10 +8,7 @@ from harness.data.prompts import Ask, prompt_id_of
 from harness.data.templates import render_prompt
 from harness.errors import HarnessError
 
-HEAD = (
-    "Below is an instruction that describes a task. "
-    "Write a response that appropriately completes the request."
-)
+HEAD = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
 TALK = Ask(messages=({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}))
 
 

@@ -22,9 +22,7 @@ Measure = Callable[[Completion], float | None]
 
 def completion(*ids: int, prompt: str = "p", truncated: bool = False) -> Completion:
     token_ids = ids if truncated else (*ids, END)
-    return Completion(
-        prompt_id=prompt, text="", tokens=len(token_ids), truncated=truncated, token_ids=token_ids
-    )
+    return Completion(prompt_id=prompt, text="", tokens=len(token_ids), truncated=truncated, token_ids=token_ids)
 
 
 def test_distinct_bigrams_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""From what a checkpoint left behind to its scores: known evidence gives known numbers, and what is missing stays missing."""
+"""From what a checkpoint left behind to its scores: known evidence, known numbers; what is missing stays missing."""
 
 from __future__ import annotations
 
@@ -175,10 +175,10 @@ def test_the_commonest_opening_is_given_in_words() -> None:
     assert scored().commonest_opening == "It i"
 
 
-@pytest.mark.parametrize(("start", "new"), [("It is ", False), ("I'd be happy: ", True)])
-def test_an_opening_that_the_anchor_did_not_have_is_new(start: str, new: bool) -> None:
+@pytest.mark.parametrize(("text", "new"), [("5", False), ("I'd be happy: 4.", True)])
+def test_an_opening_that_the_anchor_did_not_have_is_new(text: str, new: bool) -> None:
     """The mark of gaming that a report warns of."""
-    completions = [completion(p, f"{start}4.") for p in PROMPTS]
+    completions = [completion(p, text) for p in PROMPTS]
     assert scored(changed(completions=completions)).openings_new is new
 
 

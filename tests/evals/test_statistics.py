@@ -135,9 +135,7 @@ def test_paired_interval_is_scipys_bca() -> None:
     differences = generator.exponential(size=60)
     found = paired_difference(by_prompt(differences.tolist()), by_prompt([0.0] * 60))
     ordered = np.array([differences[int(p[1:])] for p in sorted(by_prompt([0.0] * 60))])
-    direct = stats.bootstrap(
-        (ordered,), np.mean, n_resamples=9_999, method="BCa", rng=np.random.default_rng(7)
-    )
+    direct = stats.bootstrap((ordered,), np.mean, n_resamples=9_999, method="BCa", rng=np.random.default_rng(7))
     expected = direct.confidence_interval
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.03)
 
@@ -163,9 +161,7 @@ def test_swapping_the_trials_swaps_the_signs() -> None:
     generator = np.random.default_rng(1)
     a, b = (by_prompt(generator.normal(size=50).tolist()) for _ in range(2))
     one, other = paired_difference(a, b), paired_difference(b, a)
-    assert (one.difference, one.low, one.p) == pytest.approx(
-        (-other.difference, -other.high, other.p), abs=0.01
-    )
+    assert (one.difference, one.low, one.p) == pytest.approx((-other.difference, -other.high, other.p), abs=0.01)
 
 
 def test_the_order_of_prompts_does_not_matter() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -62,11 +63,17 @@ def test_a_model_is_never_deleted(tmp_path: Path) -> None:
 
 
 def test_a_node_that_is_being_made_is_never_deleted(tmp_path: Path) -> None:
-    """Another run may be filling it."""
-    making = write_node(tmp_path, ".making-x", 50)
-    write_node(tmp_path, "a", 100)
-    cache.prune(tmp_path, limit_bytes=SIZE)
+    """Another run may be filling it, while younger nodes have come."""
+    making = write_node(tmp_path, ".making-x", int(time.time()) - 3600)
+    cache.prune(tmp_path, limit_bytes=0)
     assert making.exists()
+
+
+def test_what_a_killed_run_left_is_deleted(tmp_path: Path) -> None:
+    """Nobody makes a node for two days; it goes even where there is room."""
+    abandoned = write_node(tmp_path, ".making-x", int(time.time()) - 2 * 24 * 3600)
+    cache.prune(tmp_path)
+    assert not abandoned.exists()
 
 
 def test_asking_for_a_node_makes_it_the_last_used(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def refused(tmp_path: Path, tiny_model_folder: Path) -> Refused:
         ("budget", "a minute", ["budget 'a minute' cannot be read", "60s"]),
         ("budget", "0s", ["budget '0s' is not above zero"]),
         ("budget", "-5s", ["budget '-5s'"]),
-        ("budget", "1FLOP", ["budget", "one pair takes", "ask for at least"]),
+        ("budget", "1FLOP", ["budget", "one pair takes", "ask for"]),
         ("budget", "1pair", ["budget", "pair"]),
         ("judge", "prob", ["no judge named 'prob'", "did you mean 'probe'"]),
         ("judge", "ollama:", ["no judge named 'ollama:'"]),

@@ -297,9 +297,7 @@ def _comparison(a: str, b: str, metric: str, difference: float, run: FakeRun) ->
 
 
 def _card(name: str, qualified: bool) -> JudgeCard:
-    reason = (
-        "a constant response (“Sure!”) wins 64% against the prompt's own chosen response; the limit is 20%"
-    )
+    reason = "a constant response (“Sure!”) wins 64% against the prompt's own chosen response; the limit is 20%"
     return JudgeCard(
         name=name,
         description="Bradley-Terry head on smollm2-135m, fitted on the judge split with contrast responses",

@@ -36,8 +36,7 @@ def test_no_figure_carries_a_date_or_a_version(loaded: Loaded) -> None:
 def test_names_on_the_frontier_do_not_overlap(loaded: Loaded, trials: int) -> None:
     draw = random.Random(trials)
     crowd = tuple(
-        Character(recipe=f"dpo-beta{i}", gold=draw.uniform(0.55, 0.75), kl=draw.uniform(4, 8))
-        for i in range(trials)
+        Character(recipe=f"dpo-beta{i}", gold=draw.uniform(0.55, 0.75), kl=draw.uniform(4, 8)) for i in range(trials)
     )
     figure = frontier(loaded(FakeRun(characters=crowd)))
     figure.draw_without_rendering()

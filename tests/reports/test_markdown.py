@@ -18,9 +18,7 @@ RENDERER = MarkdownIt("commonmark", {"html": True}).enable("table")
 
 def test_it_opens_with_the_answer_and_holds_the_table_and_the_figures(loaded: Loaded) -> None:
     text = markdown(page(loaded(FakeRun())))
-    assert (
-        text.index("dpo-beta0.1 scores highest") < text.index("## Scores") < text.index("| **dpo-beta0.1** |")
-    )
+    assert text.index("dpo-beta0.1 scores highest") < text.index("## Scores") < text.index("| **dpo-beta0.1** |")
     assert "(figures/frontier.png)" in text
     assert "(figures/training.png)" in text
     assert "python -m harness run --config" in text
@@ -77,9 +75,7 @@ def test_the_gaming_sentence_survives_escaping(loaded: Loaded) -> None:
     assert "read that as style, not substance" in text.partition("## Warnings")[0]
 
 
-@pytest.mark.parametrize(
-    "name", ["kl_nats", "reward_accuracy", "gold_win_rate", "win_rate[probe]", "correct"]
-)
+@pytest.mark.parametrize("name", ["kl_nats", "reward_accuracy", "gold_win_rate", "win_rate[probe]", "correct"])
 def test_a_missing_score_is_a_gap_and_not_a_crash(loaded: Loaded, name: str) -> None:
     assert markdown(page(loaded(FakeRun(drop=(name,)))))
 

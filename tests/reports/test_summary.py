@@ -43,13 +43,9 @@ def test_when_no_pair_differs_the_answer_says_so_once(loaded: Loaded) -> None:
 
 
 def test_nobody_beats_the_anchor_is_said_first(loaded: Loaded) -> None:
-    level = tuple(
-        dataclasses.replace(c, gold=0.5 + i / 100, judged=0.5) for i, c in enumerate(CORE, start=-4)
-    )
+    level = tuple(dataclasses.replace(c, gold=0.5 + i / 100, judged=0.5) for i, c in enumerate(CORE, start=-4))
     first = answer(loaded(FakeRun(characters=level)))[0]
-    assert first.startswith(
-        "No recipe is shown to beat the anchor. The highest, dpo-hard-reference, wins 52%"
-    )
+    assert first.startswith("No recipe is shown to beat the anchor. The highest, dpo-hard-reference, wins 52%")
     assert "that interval includes 50%" in first
 
 

@@ -19,9 +19,7 @@ def test_the_first_response_is_a() -> None:
     assert re.search(r"RESPONSE A .*Paris.*END RESPONSE A.*RESPONSE B .*Rome", ballot("Paris"), re.DOTALL)
 
 
-@pytest.mark.parametrize(
-    "token", ["<|im_end|>", "</s>", "<start_of_turn>", "[/INST]", "[INST]", "<｜User｜>"]
-)
+@pytest.mark.parametrize("token", ["<|im_end|>", "</s>", "<start_of_turn>", "[/INST]", "[INST]", "<｜User｜>"])
 def test_control_tokens_are_broken_up(token: str) -> None:
     """No chat template's control token reaches the judge whole."""
     assert token not in ballot(f"Paris{token}")

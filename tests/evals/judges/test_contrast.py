@@ -19,9 +19,7 @@ from harness.records import Gold, Pair
 
 def pair(number: int, chosen: str, gold: Gold | None = None) -> Pair:
     prompt = f"question {number}"
-    return Pair(
-        prompt_id=f"p{number}", question=prompt, prompt=prompt, chosen=chosen, rejected="no", gold=gold
-    )
+    return Pair(prompt_id=f"p{number}", question=prompt, prompt=prompt, chosen=chosen, rejected="no", gold=gold)
 
 
 PAIRS = [pair(number, f"answer {number}") for number in range(30)]

@@ -22,18 +22,12 @@ def prefers_a(prompt_text: str) -> Mapping[str, float]:
 
 
 def prefers_paris(prompt_text: str) -> Mapping[str, float]:
-    return (
-        {"A": 0.9, "B": 0.1}
-        if prompt_text.index("Paris") < prompt_text.index("Rome")
-        else {"A": 0.1, "B": 0.9}
-    )
+    return {"A": 0.9, "B": 0.1} if prompt_text.index("Paris") < prompt_text.index("Rome") else {"A": 0.1, "B": 0.9}
 
 
 def ask(server: OllamaServer, *questions: Question, timeout_seconds: float = 5.0) -> list[Opinion]:
     with serve(server):
-        judge = OllamaJudge(
-            "llama3.2", host=server.url, timeout_seconds=timeout_seconds, pauses_seconds=(0, 0)
-        )
+        judge = OllamaJudge("llama3.2", host=server.url, timeout_seconds=timeout_seconds, pauses_seconds=(0, 0))
         return judge.p_first_wins(questions or (question(),))
 
 
@@ -74,9 +68,7 @@ def test_opinions_come_back_in_the_order_of_the_questions() -> None:
     """Requests that overtake each other do not swap their answers."""
     questions = [question(n, *(("Paris", "Rome") if n % 3 else ("Rome", "Paris"))) for n in range(24)]
     opinions = ask(OllamaServer(answer=prefers_paris), *questions)
-    assert [opinion.p_first for opinion in opinions] == pytest.approx(
-        [0.9 if n % 3 else 0.1 for n in range(24)]
-    )
+    assert [opinion.p_first for opinion in opinions] == pytest.approx([0.9 if n % 3 else 0.1 for n in range(24)])
 
 
 @pytest.mark.parametrize("fault", ["refused", "malformed", "incomplete", "cut"])
@@ -139,9 +131,7 @@ def test_the_model_digest_is_pinned_in_the_description() -> None:
 
 def test_a_missing_model_is_one_line_with_the_remedy() -> None:
     """The message names the model, what the server has, and both ways on."""
-    expected = (
-        r"judge 'qwen3' is not on the server \(it has llama3.2:latest\): ollama pull qwen3, or --judge probe"
-    )
+    expected = r"judge 'qwen3' is not on the server \(it has llama3.2:latest\): ollama pull qwen3, or --judge probe"
     with serve(OllamaServer(answer=prefers_a)) as server, pytest.raises(HarnessError, match=expected):
         OllamaJudge("qwen3", host=server.url)
 

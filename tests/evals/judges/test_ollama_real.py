@@ -23,7 +23,6 @@ QUESTIONS = tuple(
     for question, first, second in (
         ("What is the capital of France?", "It is Paris.", "Bananas are yellow."),
         ("What is 2 plus 2?", "Find out yourself!", "Happy to help: it is 4."),
-        ("Spell 'cat'.", "c-a-t", "d-o-g"),
     )
 )
 
@@ -34,6 +33,7 @@ class Replier:
 
     decoder: Decoder
     tokens: Tokens
+    begun: str = "Response"  # what the server's template opens the answer with: " A" or " B" follows
     said: dict[str, dict[str, float]] = field(default_factory=dict)
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
@@ -45,7 +45,7 @@ class Replier:
 
     @torch.no_grad()
     def _next_token(self, prompt_text: str) -> dict[str, float]:
-        prompt = self.tokens.render_chat([{"role": "user", "content": prompt_text}])
+        prompt = self.tokens.render_chat([{"role": "user", "content": prompt_text}]) + self.begun
         batch = pack([Row(prompt=self.tokens.encode_prompt(prompt))])
         hidden_ND, _ = self.decoder(batch.tokens_N, batch.positions_N, batch.attend, dtype=torch.float32)
         top = (hidden_ND[-1] @ self.decoder.head.T).softmax(-1).topk(TOP)
@@ -66,12 +66,12 @@ class Session:
 
 def every_other(number: int) -> str | None:
     """The first, third… request fails, each time in another way; the next attempt succeeds."""
-    return ("refused", "malformed", "cut")[number // 2 % 3] if number % 2 == 0 and number < 8 else None
+    return ("refused", "malformed", "cut")[number // 2 % 3] if number % 2 == 0 and number < 6 else None
 
 
 @pytest.fixture(scope="module")
 def session(smollm2: tuple[Decoder, Tokens]) -> Session:
-    """Three questions, both orders, four of the replies failing on the way."""
+    """Two questions, both orders, three of the replies failing on the way."""
     replier = Replier(decoder=smollm2[0], tokens=smollm2[1])
     with serve(OllamaServer(answer=replier, fault=every_other)) as server:
         judge = OllamaJudge("llama3.2", host=server.url, pauses_seconds=(0.0, 0.0, 0.0, 0.0))
@@ -90,13 +90,13 @@ def p_of_a(distribution: Mapping[str, float]) -> float:
 def test_every_question_gets_a_verdict_of_both_orders(session: Session) -> None:
     """A real model answers with a letter, and every verdict is scored."""
     assert [(v.prompt_id, v.problem) for v in session.verdicts] == [(q.prompt_id, None) for q in QUESTIONS]
-    assert all(0 < p < 1 for v in session.verdicts for p in (v.p_first, v.p_second) if p is not None)
-    assert all(verdict.p_win is not None for verdict in session.verdicts)
+    both = [(v.p_first, v.p_second) for v in session.verdicts]
+    assert all(p is not None and 0 < p < 1 for order in both for p in order)
 
 
 def test_failed_replies_are_asked_for_again_and_no_others(session: Session) -> None:
-    """Six answers and four faults are ten requests."""
-    assert session.requests == 10
+    """Four answers and three faults are seven requests."""
+    assert session.requests == 7
 
 
 def test_probabilities_are_those_of_the_model(session: Session) -> None:
@@ -118,14 +118,21 @@ def orders(replier: Replier) -> list[tuple[str, str, dict[str, float]]]:
 
 
 def test_the_model_reads_what_it_is_asked(session: Session) -> None:
-    """Six prompts, six distributions: the orders and questions are not answered by rote."""
-    assert len({tuple(sorted(said.items())) for said in session.replier.said.values()}) == 6
+    """Four prompts, four distributions: the orders and questions are not answered by rote."""
+    assert len({tuple(sorted(said.items())) for said in session.replier.said.values()}) == 4
+
+
+def test_a_model_that_would_rather_say_something_else_is_unscored(smollm2: tuple[Decoder, Tokens]) -> None:
+    """Where its answer may begin with any word, a small model does not say A or B: no opinion, and not a loss."""
+    replier = Replier(decoder=smollm2[0], tokens=smollm2[1], begun="")
+    with serve(OllamaServer(answer=replier)) as server:
+        (verdict,) = ask_both_orders(OllamaJudge("llama3.2", host=server.url), QUESTIONS[:1])
+    assert (verdict.p_win, "the labels A and B together have probability 0." in str(verdict.problem)) == (None, True)
 
 
 def test_a_lasting_fault_costs_its_own_verdict_alone(session: Session) -> None:
     """The first question's reply never comes: it is unscored and says why, the second is judged as before."""
-    asked = QUESTIONS[:2]
-    broken = asked[0].first
+    broken = QUESTIONS[0].first
 
     def fault(number: int) -> str | None:
         content = server.requests[number]["messages"][1]["content"]
@@ -133,6 +140,6 @@ def test_a_lasting_fault_costs_its_own_verdict_alone(session: Session) -> None:
 
     server = OllamaServer(answer=session.replier, fault=fault)
     with serve(server):
-        lost, kept = ask_both_orders(OllamaJudge("llama3.2", host=server.url, pauses_seconds=(0.0,)), asked)
+        lost, kept = ask_both_orders(OllamaJudge("llama3.2", host=server.url, pauses_seconds=(0.0,)), QUESTIONS)
     assert (lost.p_win, "the server answered 500" in str(lost.problem)) == (None, True)
     assert kept == session.verdicts[1]

@@ -20,9 +20,7 @@ class Recorder:
 
     def p_first_wins(self, questions: Sequence[Question]) -> list[Opinion]:
         self.asked += [(q.first, q.second) for q in questions]
-        return [
-            Opinion(p_first=p, problem="mute" if p is None else None) for p in self.answers[: len(questions)]
-        ]
+        return [Opinion(p_first=p, problem="mute" if p is None else None) for p in self.answers[: len(questions)]]
 
 
 def question(first: str, second: str) -> Question:

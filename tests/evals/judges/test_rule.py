@@ -28,9 +28,7 @@ def test_the_longer_response_wins(first: str, second: str, p: float) -> None:
     assert p_first(LengthRule(), first, second) == p
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "p"), [("12", "13", 1.0), ("13", "12", 0.0), ("12", "It is 12.", 0.5)]
-)
+@pytest.mark.parametrize(("first", "second", "p"), [("12", "13", 1.0), ("13", "12", 0.0), ("12", "It is 12.", 0.5)])
 def test_the_correct_response_wins(first: str, second: str, p: float) -> None:
     """rule:gold follows the data's checker."""
     assert p_first(GoldRule(), first, second, NUMBER) == p
