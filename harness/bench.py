@@ -179,7 +179,8 @@ class _Conductor:
         path = self.folder / "judges" / f"{judge.name.replace(':', '_').replace('/', '_')}.json"
         if not path.exists():
             self.watch.phase(f"qualifying judge {judge.name}")
-            store.write_json(path, qualify(judge, self.ground.labelled, seed=0))
+            pairs = self.ground.labelled[: len(self.ground.held_out)]
+            store.write_json(path, qualify(judge, pairs, seed=0))
 
     def _attempt(self, trial: Trial) -> None:
         """Run a trial; one that fails is noted, and the others go on."""

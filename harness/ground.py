@@ -22,6 +22,7 @@ from models.language_model import make_row
 from models.sources import ModelSource, find_model
 from models.tokens import Tokens
 
+LABELLED_PROMPTS = 2  # prompts whose pairs are read for each that is answered: reading is cheap, and narrows intervals
 Say = Callable[[str], None]
 
 
@@ -35,7 +36,7 @@ class Ground:
     dataset: DataSet
     splits: Splits
     held_out: tuple[Pair, ...]  # one a prompt: what is completed and judged
-    labelled: tuple[Pair, ...]  # all test pairs of those prompts
+    labelled: tuple[Pair, ...]  # test pairs that every checkpoint gives log-probs
     terms: Terms
     device: torch.device
 
@@ -68,9 +69,10 @@ def lay_ground(asked: Asked, root: Path, say: Say) -> Ground:
         say(warning)
     splits = split_pairs(dataset)
     _refuse_too_long(model.architecture.context, tokens, splits, asked.max_new_tokens)
-    held_out = _one_a_prompt(splits.test)[: asked.eval_prompts]
+    prompts = _one_a_prompt(splits.test)
+    held_out = prompts[: asked.eval_prompts]
     _refuse_too_few(dataset.name, splits, held_out)
-    shown = {pair.prompt_id for pair in held_out}
+    read = {pair.prompt_id for pair in prompts[: LABELLED_PROMPTS * asked.eval_prompts]}
     return Ground(
         source=source,
         model=model.to(device),
@@ -78,7 +80,7 @@ def lay_ground(asked: Asked, root: Path, say: Say) -> Ground:
         dataset=dataset,
         splits=splits,
         held_out=held_out,
-        labelled=tuple(pair for pair in splits.test if pair.prompt_id in shown),
+        labelled=tuple(pair for pair in splits.test if pair.prompt_id in read),
         terms=_terms(model, tokens, splits, asked.batch_pairs),
         device=device,
     )

@@ -60,20 +60,22 @@ def _judges(run: RunRecord) -> Iterator[str]:
 
 
 def _gamed(run: RunRecord) -> Iterator[str]:
-    for win in hollow_wins(run):
-        name = display_name(run, win.trial)
-        yield f"{name} {win_words(win)}, with signs of winning by style: {short_signs(win)}."
+    wins = [f"{display_name(run, win.trial)} {win_words(win)} ({short_signs(win)})" for win in hollow_wins(run)]
+    if wins:
+        yield f"Signs of winning by style: {'; '.join(wins)}."
 
 
 def _against_truth(run: RunRecord) -> Iterator[str]:
     for card in run.judges:
+        apart = []
         for trial in run.trials:
             judged, gold = score(trial, f"win_rate[{card.name}]"), score(trial, "gold_win_rate")
             if judged and gold and not _overlap(judged, gold):
-                yield (
-                    f"Judge {card.name} and the truth disagree on {display_name(run, trial)}: "
-                    f"{phrase(judged)} judged, {phrase(gold)} by the data."
+                apart.append(
+                    f"{display_name(run, trial)} ({percent(judged.value)}% judged, {percent(gold.value)}% true)"
                 )
+        if apart:
+            yield f"Judge {card.name} and the truth disagree on the win rate of {listed(apart)}."
 
 
 def _overlap(a: Score, b: Score) -> bool:
@@ -95,13 +97,16 @@ def _unscored(run: RunRecord) -> Iterator[str]:
 
 def _displaced(run: RunRecord) -> Iterator[str]:
     """Likelihood displacement (arXiv:2410.08847): the margin grows while the chosen response sinks."""
+    sunk = []
     for trial in run.trials:
         shift, margin = score(trial, "chosen_shift_nats"), score(trial, "reward_margin_nats")
         if shift and margin and shift.high < 0 < margin.value:
-            yield (
-                f"{display_name(run, trial)} shows likelihood displacement: the margin grew while the chosen "
-                f"responses became less likely, their log-prob moving by {phrase(shift)}."
-            )
+            sunk.append(f"{display_name(run, trial)} ({phrase(shift)})")
+    if sunk:
+        yield (
+            "Likelihood displacement: the margin grew while the chosen responses became less likely than under the "
+            f"anchor, in {listed(sunk)}."
+        )
 
 
 def _degenerate(run: RunRecord) -> Iterator[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.records import RunRecord, TrialRecord
-from reports.numbers import percent, seconds
+from harness.records import RunRecord, StageLedger, TrialRecord
+from reports.numbers import flops, percent, seconds
+from reports.text import counted, listed
 from reports.trials import display_name
 
 # At equal FLOPs a trial may still run longer: a moving reference is memory-bound, a machine is shared.
@@ -26,9 +27,23 @@ def timing_notes(run: RunRecord) -> tuple[str, ...]:
         return ()
     return (
         f"Device time differs between trials at the same budget: {_took(run, slow)}, {_took(run, fast)} "
-        f"({percent(ratio - 1)}% more). The budget is counted in work done, so a busy machine changes these "
-        "seconds, not the comparison.",
+        f"({percent(ratio - 1)}% more). {_why(slow, fast)} The budget is counted in work done, so a slow stage or a "
+        "busy machine changes these seconds, not the comparison.",
     )
+
+
+def _why(slow: TrialRecord, fast: TrialRecord) -> str:
+    """The slower trial's stages by the FLOPs that they did in a second, beside the faster trial's."""
+    mine, theirs = (listed([_rate(stage) for stage in trial.ledger.stages]) for trial in (slow, fast))
+    return (
+        f"It did {mine}, against {theirs}: every stage begins slowly, on memory not touched before, which weighs more "
+        "the fewer its steps, and a moving reference is read live and refreshed."
+    )
+
+
+def _rate(stage: StageLedger) -> str:
+    rate = flops(stage.flops / stage.device_seconds) if stage.device_seconds > 0 else "none"
+    return f"{rate} a second in its {stage.objective} stage of {counted(stage.steps, 'step')}"
 
 
 def _took(run: RunRecord, trial: TrialRecord) -> str:
