@@ -68,10 +68,17 @@ def _divergence(samples: Sequence[Sample]) -> Part:
 
 def _quality(policy: Sequence[Completion], anchor: Sequence[Completion]) -> Part:
     scores, per_prompt = quality_scores(policy), quality_per_prompt(policy)
-    lengths = [c.tokens for c in anchor]
-    ratios = [mine.tokens / (sum(lengths) / len(lengths)) for mine in policy]
-    scores["length_ratio"] = mean_interval(ratios, unit="ratio", clusters=[c.prompt_id for c in policy])
+    scores["length_ratio"] = _length_ratio(policy, anchor)
     return scores, per_prompt
+
+
+def _length_ratio(policy: Sequence[Completion], anchor: Sequence[Completion]) -> Score:
+    """Mean length over the anchor's mean length; its interval pairs them by prompt (delta method of a ratio)."""
+    theirs = {c.prompt_id: c.tokens for c in anchor}
+    mean = sum(theirs.values()) / len(theirs)
+    ratio = sum(c.tokens for c in policy) / len(policy) / mean
+    linear = [ratio + (c.tokens - ratio * theirs[c.prompt_id]) / mean for c in policy]
+    return mean_interval(linear, unit="ratio", clusters=[c.prompt_id for c in policy])
 
 
 def _by_judge(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:

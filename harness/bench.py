@@ -7,6 +7,7 @@ anything is written.
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TypeVar
 import torch
 from filelock import FileLock, Timeout
 
+import evals
 from evals.completions import complete, sample
 from evals.divergence import measure_samples
 from evals.judges.probe import Probe
@@ -31,7 +33,7 @@ from harness.errors import HarnessError
 from harness.ground import Ground, Say, lay_ground
 from harness.progress import Watch
 from harness.recipes.registry import choose
-from harness.records import BenchRecord, Comparison, Completion, PairLogp, Sample, TrialScores, Verdict
+from harness.records import BenchRecord, Comparison, Completion, JudgeCard, PairLogp, Sample, TrialScores, Verdict
 from harness.resolution import resolve, settle_dtype
 from harness.settings import BenchFile, Resolved, refuse_another
 from harness.training.budget import parse_budget
@@ -60,6 +62,7 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[i
     wanted = refuse_another(folder, wanted) or wanted
     parse_budget(wanted.asked.budget)
     choices = choose(wanted.asked.recipes)
+    torch.set_num_threads(wanted.resolved.threads if wanted.resolved else torch.get_num_threads())
     root = cache.cache_root()
     ground = lay_ground(wanted.asked, root, say)
     dtype = settle_dtype(wanted, ground)
@@ -70,6 +73,7 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[i
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
+            refuse_another(folder, bench)  # again, now that no other run can begin here
             bench.write(folder / "bench.toml")
             with make_watch(len(plan.trials) + 1) as watch:
                 return _Conductor(bench, bench.resolved, ground, plan, judges, folder, root, watch).run()
@@ -123,6 +127,7 @@ class _Conductor:
         self.failed: dict[str, str] = {}
 
     def run(self) -> Outcome:
+        self._discard_stale()
         self._write_records()
         self._measure_anchor()
         if any(not self._is_done(trial) for trial in self.plan.trials):
@@ -134,6 +139,17 @@ class _Conductor:
         self._write_records()
         cache.prune(self.root)
         return Outcome(folder=self.folder, report=build_report(self.folder), failed=self.failed)
+
+    def _discard_stale(self) -> None:
+        """Delete what an earlier run measured of other checkpoints, or with other code: it must not pass for this."""
+        anchor = self.plan.anchor.digest
+        made_of = {self.folder / "anchor": [anchor]}
+        made_of |= {self._trial_folder(t): [anchor, *(node.digest for node in t.nodes)] for t in self.plan.trials}
+        for folder, nodes in made_of.items():
+            stamp, path = store.digest(nodes, measuring_digest()), folder / "made_of.json"
+            if folder.exists() and (not path.exists() or store.read_json(path, str) != stamp):
+                shutil.rmtree(folder)
+            store.write_json(path, stamp)
 
     @functools.cached_property
     def anchor(self) -> LanguageModel:
@@ -177,6 +193,11 @@ class _Conductor:
             self.watch.phase(f"fitting judge {judge.name}")
             judge.fit(self.ground.splits.judge, seed=0)
         path = self.folder / "judges" / f"{judge.name.replace(':', '_').replace('/', '_')}.json"
+        if path.exists() and store.read_json(path, JudgeCard).description != judge.description:
+            raise HarnessError(
+                f"judge {judge.name!r} is not the one that {path} was measured on ({judge.description}): bring that one "
+                "back, or choose another --out"
+            )
         if not path.exists():
             self.watch.phase(f"qualifying judge {judge.name}")
             pairs = self.ground.labelled[: len(self.ground.held_out)]
@@ -254,7 +275,7 @@ class _Conductor:
             )
             for pair, mine, other in zip(self.ground.held_out, completions, theirs, strict=True)
         ]
-        return [verdict for judge in self.judges for verdict in ask_both_orders(judge, questions)]
+        return [verdict for judge in self.judges for verdict in _ask(judge, questions)]
 
     def _compare(self) -> list[Comparison]:
         """All pairs of trials on each metric that can decide, and on what it costs."""
@@ -263,6 +284,9 @@ class _Conductor:
         found: list[Comparison] = []
         for metric in [*deciding, "kl_nats", "reward_accuracy"]:
             values = {name: s.per_prompt[metric] for name, s in scores.items() if metric in s.per_prompt}
+            if values and metric in deciding:
+                # The anchor wins half against itself: "beats the anchor" is one of the tests that Holm corrects.
+                values["anchor"] = dict.fromkeys((prompt for won in values.values() for prompt in won), 0.5)
             found += compare_all(values, metric=metric)
         return found
 
@@ -309,6 +333,23 @@ class _Conductor:
 
     def _is_done(self, trial: Trial) -> bool:
         return (self._trial_folder(trial) / "scores.json").exists()
+
+
+def _ask(judge: Judge, questions: Sequence[Question]) -> tuple[Verdict, ...]:
+    """Both orders of every question; a judge that answers none is away, and the trial waits for it."""
+    verdicts = ask_both_orders(judge, questions)
+    if all(verdict.p_win is None for verdict in verdicts):
+        raise HarnessError(
+            f"judge {judge.name!r} gave no readable verdict ({verdicts[0].problem}): mend it and run again"
+        )
+    return verdicts
+
+
+@functools.cache
+def measuring_digest() -> str:
+    """Of the code that measures: scores made by other code are not these."""
+    folder = Path(str(evals.__file__)).parent
+    return store.digest([(f.name, store.file_digest(f)) for f in sorted(folder.rglob("*.py"))])
 
 
 _DOING = {

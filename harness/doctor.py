@@ -31,8 +31,8 @@ def ollama_models() -> list[str] | None:
 
     try:
         return [str(m.model) for m in ollama.Client(timeout=1.0).list().models]
-    except (ConnectionError, httpx.HTTPError, ollama.ResponseError):
-        return None
+    except (ConnectionError, ValueError, httpx.HTTPError, httpx.InvalidURL, ollama.ResponseError):
+        return None  # nobody there, or somebody else
 
 
 def _ollama() -> str:

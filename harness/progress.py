@@ -28,6 +28,7 @@ class Watch:
             console=console,
             transient=True,
             disable=not self.live,
+            speed_estimate_period=24 * 3600,  # trials take minutes, and the time left is judged from whole ones
         )
         self._whole: TaskID | None = None
         self._part: TaskID | None = None

@@ -167,7 +167,7 @@ class StageLedger:
     budget_flops: float | None  # this stage's share; None where the budget is counted in pairs
     reference_lag_steps: float | None  # mean age of the reference in steps; None without a moving one
     device_seconds: float  # all of the above, as if alone
-    peak_memory_bytes: int
+    peak_memory_bytes: int  # the most that the process held after a step
 
     @property
     def flops(self) -> float:

@@ -29,7 +29,6 @@ def resolve(bench: BenchFile, ground: Ground, dtype: torch.dtype, say: Say) -> B
     """The bench with its budget in FLOPs and all that its numbers hang on; as it stands, if it was resolved before."""
     if bench.resolved is not None:
         _refuse_other_contents(bench, ground)
-        torch.set_num_threads(bench.resolved.threads)
         return bench
     settings = Settings(dtype=dtype, micro_batch_tokens=MICRO_BATCH_TOKENS)
     resolved = Resolved(

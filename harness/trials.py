@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from harness import store
 from harness.engines.graph import TrainNode, code_digest, stage_nodes
 from harness.engines.local import LocalEngine
@@ -60,9 +62,9 @@ def plan_bench(resolved: Resolved, ground: Ground, choices: Sequence[Choice], se
 
 def _ground_digest(resolved: Resolved, ground: Ground) -> str:
     """Of everything besides its plan that a checkpoint hangs on."""
-    r = resolved
-    machine = (r.dtype, r.threads, r.micro_batch_tokens)
-    return store.digest(r.model_digest, r.data_digest, ground.dataset.template, *machine, code_digest())
+    rows = [(row.prompt, row.responses) for row in ground.terms.pair_rows]
+    machine = (resolved.dtype, resolved.threads, resolved.micro_batch_tokens, ground.device.type, torch.__version__)
+    return store.digest(resolved.model_digest, rows, machine, code_digest())
 
 
 def trial_ledger(trial: Trial, trials: Sequence[Trial], engine: LocalEngine, resolved: Resolved) -> Ledger:

@@ -108,6 +108,8 @@ def tokens_from_folder(folder: Path) -> Tokens:
         return _from_tokenizer_json(folder)
     if (folder / "vocab.json").exists():
         vocabulary = read_json(folder / "vocab.json")
+        if "<|endoftext|>" not in vocabulary:
+            raise ModelError(f"{folder}/vocab.json has no <|endoftext|>, so nothing would end a response")
         end = vocabulary["<|endoftext|>"]
         return byte_level(vocabulary, pattern=GPT2_PATTERN, end=end, special={"<|endoftext|>": end})
     raise ModelError(f"{folder} has neither tokenizer.json nor vocab.json: copy the tokenizer beside the weights")
@@ -115,7 +117,7 @@ def tokens_from_folder(folder: Path) -> Tokens:
 
 def _from_tokenizer_json(folder: Path) -> Tokens:
     description = read_json(folder / "tokenizer.json")
-    special = {t["content"]: t["id"] for t in description["added_tokens"] if t["special"]}
+    special = {t["content"]: t["id"] for t in description.get("added_tokens", []) if t["special"]}
     settings = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
     end_token = settings.get("eos_token", "<|endoftext|>")
     end_text = end_token["content"] if isinstance(end_token, dict) else end_token

@@ -37,9 +37,13 @@ def load_gguf(path: Path) -> tuple[Decoder, Tokens]:
         raise ModelError(f"{path} is no readable GGUF file ({error}): fetch it again") from error
     if fields.get("general.architecture") != "llama":
         raise ModelError(f"{path} holds a {fields.get('general.architecture')!r} model: only llama is read from GGUF")
-    tensors = {t.name: _dequantised(t) for t in reader.tensors}
-    architecture = _gguf_architecture(fields, tied="output.weight" not in tensors)
-    return build(architecture, _from_gguf(tensors, architecture), path), _gguf_tokens(fields, path)
+    try:
+        tensors = {t.name: _dequantised(t) for t in reader.tensors}
+        architecture = _gguf_architecture(fields, tied="output.weight" not in tensors)
+        return build(architecture, _from_gguf(tensors, architecture), path), _gguf_tokens(fields, path)
+    except (KeyError, RuntimeError, NotImplementedError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ModelError(f"{path} is no Llama model that can be read ({reason}): try another export") from error
 
 
 def load_folder(folder: Path) -> tuple[Decoder, Tokens]:

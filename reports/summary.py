@@ -100,8 +100,8 @@ def _no_gain(run: RunRecord, choice: Deciding, standing: tuple[tuple[TrialRecord
 
 def _measured(choice: Deciding, best: Score) -> str:
     if not choice.by_win_rate:
-        pairs = counted(best.n, "held-out pair")
-        return f"moved towards the chosen response, away from the rejected, in {phrase(best)} of {pairs}"
+        prompts = counted(best.n, "held-out prompt")
+        return f"moved towards the chosen response, away from the rejected, in {phrase(best)} of the pairs of {prompts}"
     prompts = counted(best.n, "held-out prompt")
     against = f"wins {phrase(best)} of {prompts} against the anchor (the shared SFT checkpoint)"
     if choice.judge is None:
@@ -195,4 +195,8 @@ def _reach(run: RunRecord, standing: tuple[tuple[TrialRecord, Score], ...]) -> s
     absent = f" Without scores, so not compared: {listed(missing)}." if missing else ""
     if run.bench.seeds == 1:
         return f"With one seed this speaks of these checkpoints, not of the recipes in general.{size}{absent}"
-    return f"The intervals cover {counted(run.bench.seeds, 'seed')} and the prompts.{size}{absent}"
+    seeds = counted(run.bench.seeds, "seed")
+    return (
+        f"{seeds} were scored one by one, and every interval covers the prompts alone: this speaks of these "
+        f"checkpoints, not of the recipes in general.{size}{absent}"
+    )

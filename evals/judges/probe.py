@@ -47,7 +47,7 @@ class Probe:
         self._head: Floats = np.zeros(1)
 
     def fit(self, pairs: Sequence[Pair], *, seed: int) -> Probe:
-        """Fit on labelled pairs and contrasts made from them; the ridge is chosen by cross-validation over prompts."""
+        """Fit on labelled pairs and contrasts made from them; the scale of its odds is cross-validated by prompt."""
         pairs = pairs[:FIT_PAIRS]
         wins = [_Win(p.prompt_id, p.question, p.chosen, p.rejected) for p in pairs]
         for contrast in fitting_contrasts(pairs, seed=seed):
@@ -65,7 +65,8 @@ class Probe:
         return self
 
     def p_first_wins(self, questions: Sequence[Question]) -> list[Opinion]:
-        """P(first wins) for each question."""
+        """P(first wins) for each question, from these questions alone: what was asked before leaves no trace."""
+        self._features = {}
         self._read([(q.question, text) for q in questions for text in (q.first, q.second)])
         rewards = [(self._reward(q.question, q.first), self._reward(q.question, q.second)) for q in questions]
         return [Opinion(p_first=float(expit(first - second))) for first, second in rewards]

@@ -15,7 +15,9 @@ from typing import Any
 import harness.training
 import models
 from harness import store
+from harness.errors import HarnessError
 from harness.recipes.recipe import Objective, Stage
+from harness.recipes.sft import ANCHOR
 from harness.training.budget import Budget
 from harness.training.plan import StagePlan, Terms, plan_stage
 
@@ -51,7 +53,7 @@ def stage_nodes(terms: Terms, ground: str, stages: Sequence[Stage], budget: Budg
     for number, stage in enumerate(stages):
         amount = (budget.flops or float(budget.pairs or 0)) * stage.share
         # The anchor is one for all seeds: every trial is scored against it.
-        shared = number == 0 and len(stages) > 1
+        shared = stage == ANCHOR and len(stages) > 1
         plan = plan_stage(
             terms, stage, budget=amount, in_pairs=budget.flops is None, seed=0 if shared else 1000 * seed + number
         )
@@ -86,12 +88,19 @@ def _node(ground: str, parent: TrainNode | None, number: int, stage: Stage, plan
 
 
 def loss_digest(objective: Objective) -> str:
-    """Of the file that defines the loss: an edited loss is another stage, even under the same name."""
-    loss = objective.loss
+    """Of the file that defines the loss and the arguments bound to it: an edited loss is another stage."""
+    loss, bound = objective.loss, []
     while isinstance(loss, functools.partial):
+        bound.append((repr(loss.args), repr(sorted(loss.keywords.items()))))
         loss = loss.func
-    module = inspect.getmodule(loss)
-    return store.digest(inspect.getsource(module if module is not None else loss))
+    try:
+        source = inspect.getsource(inspect.getmodule(loss) or loss)
+    except (OSError, TypeError) as error:
+        raise HarnessError(
+            f"the loss of {objective.name!r} has no source file, so its results cannot be told apart "
+            "from another's: define it in a module"
+        ) from error
+    return store.digest(source, bound)
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import fnmatch
+import re
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -129,6 +130,12 @@ def _stages(recipe: Recipe, knobs: Any, point: EntryPoint) -> tuple[Stage, ...]:
         raise HarnessError(f"recipe {recipe.name!r} from {point.value} cannot be planned: {reason}") from error
     if not stages:
         raise HarnessError(f"recipe {recipe.name!r} from {point.value} plans no stage: it needs one at least")
+    shares = [stage.share for stage in stages]
+    if min(shares) <= 0 or sum(shares) > 1 + 1e-9:
+        raise HarnessError(
+            f"recipe {recipe.name!r} from {point.value} plans shares {shares} of its budget: each has to be above 0, "
+            "and all together 1 at most"
+        )
     return stages
 
 
@@ -142,6 +149,8 @@ def _unknown(name: str) -> str:
 def _setting(text: str, recipe: Recipe) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     names = [field.name for field in dataclasses.fields(recipe.knobs)]
+    if not names:
+        raise HarnessError(f"recipe {recipe.name!r} has no knobs: name it without {text!r}")
     if not equals or not value:
         raise HarnessError(f"knob {text!r} of {recipe.name} has no value: write it as {recipe.name}:{names[0]}=VALUE")
     if name not in names:
@@ -167,8 +176,9 @@ def _convert(recipe: Recipe, name: str, hint: Any, text: str) -> Any:
         return text
     try:
         value = hint(text)
-    except ValueError as error:
-        raise HarnessError(f"knob {name}={text} of {recipe.name}: it is no {hint.__name__}") from error
+    except (TypeError, ValueError) as error:
+        kind = getattr(hint, "__name__", str(hint))
+        raise HarnessError(f"knob {name}={text} of {recipe.name}: it is no {kind}") from error
     if not 0 < value < float("inf"):
         raise HarnessError(f"knob {name}={text} of {recipe.name}: it must be positive")
     return value
@@ -179,4 +189,5 @@ def _label(name: str, recipe: Recipe, knobs: Any, given: dict[str, str]) -> str:
     for known, variant in VARIANTS.items():
         if variant.recipe == recipe.name and _knobs(recipe, variant.knobs) == knobs:
             return known
-    return "_".join([name, *(f"{knob}={value}" for knob, value in sorted(given.items()))])
+    label = "_".join([name, *(f"{knob}={value}" for knob, value in sorted(given.items()))])
+    return re.sub(r"[^\w.=+-]", "-", label)

@@ -22,9 +22,9 @@ def test_a_sound_run_warns_of_the_model_alone(loaded: Loaded) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"chosen_shift": -2.0}, "likelihood displacement"),
+        ({"chosen_shift": -2.0}, "Likelihood displacement"),
         ({"repetition": 0.5}, "repeats itself: 50%"),
-        ({"judged": 0.99}, "Judge probe and the truth disagree on dpo-beta0.1"),
+        ({"judged": 0.99}, "Judge probe and the truth disagree on the win rate of dpo-beta0.1"),
     ],
 )
 def test_a_trial_with_a_flaw_is_named_with_it(loaded: Loaded, change: dict[str, float], words: str) -> None:
@@ -32,6 +32,12 @@ def test_a_trial_with_a_flaw_is_named_with_it(loaded: Loaded, change: dict[str, 
     found = [w for w in warnings(loaded(FakeRun(characters=(CORE[0], flawed)))) if words in w]
     assert len(found) == 1
     assert "dpo-beta0.1" in found[0]
+
+
+def test_trials_with_the_same_flaw_share_one_sentence(loaded: Loaded) -> None:
+    flawed = tuple(dataclasses.replace(character, chosen_shift=-2.0) for character in CORE[1:4])
+    (found,) = [w for w in warnings(loaded(FakeRun(characters=(CORE[0], *flawed)))) if "displacement" in w]
+    assert all(character.recipe in found for character in flawed)
 
 
 def test_an_unqualified_judge_is_named_with_its_reasons(loaded: Loaded) -> None:
@@ -63,6 +69,12 @@ def test_uneven_device_time_is_a_note_on_time_and_no_warning(loaded: Loaded) -> 
     run = loaded(FakeRun(characters=(CORE[0], slow)))
     assert "dpo-beta0.1 took 60.0 s, sft took 50.0 s (20% more)" in timing_notes(run)[0]
     assert "took" not in " ".join(warnings(run))
+
+
+def test_uneven_device_time_is_explained_by_the_rates_of_the_stages(loaded: Loaded) -> None:
+    slow = dataclasses.replace(CORE[2], seconds=60.0)
+    (note,) = timing_notes(loaded(FakeRun(characters=(CORE[0], slow))))
+    assert "a second in its dpo stage of" in note
 
 
 def test_even_device_time_needs_no_note(loaded: Loaded) -> None:
