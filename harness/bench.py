@@ -148,6 +148,7 @@ class _Conductor:
         for folder, nodes in made_of.items():
             stamp, path = store.digest(nodes, measuring_digest()), folder / "made_of.json"
             if folder.exists() and (not path.exists() or store.read_json(path, str) != stamp):
+                self.watch.say(f"{folder.name} was made by other code or from other checkpoints: it is made again")
                 shutil.rmtree(folder)
             store.write_json(path, stamp)
 
@@ -339,9 +340,8 @@ def _ask(judge: Judge, questions: Sequence[Question]) -> tuple[Verdict, ...]:
     """Both orders of every question; a judge that answers none is away, and the trial waits for it."""
     verdicts = ask_both_orders(judge, questions)
     if all(verdict.p_win is None for verdict in verdicts):
-        raise HarnessError(
-            f"judge {judge.name!r} gave no readable verdict ({verdicts[0].problem}): mend it and run again"
-        )
+        problem = verdicts[0].problem
+        raise HarnessError(f"judge {judge.name!r} gave no readable verdict ({problem}): mend it and run again")
     return verdicts
 
 
