@@ -147,7 +147,9 @@ class _Conductor:
         made_of |= {self._trial_folder(t): [anchor, *(node.digest for node in t.nodes)] for t in self.plan.trials}
         for folder, nodes in made_of.items():
             stamp, path = store.digest(nodes, measuring_digest()), folder / "made_of.json"
-            if folder.exists() and (not path.exists() or store.read_json(path, str) != stamp):
+            if path.exists() and store.read_json(path, str) == stamp:
+                continue
+            if folder.exists():
                 self.watch.say(f"{folder.name} was made by other code or from other checkpoints: it is made again")
                 shutil.rmtree(folder)
             store.write_json(path, stamp)
@@ -196,7 +198,7 @@ class _Conductor:
         path = self.folder / "judges" / f"{judge.name.replace(':', '_').replace('/', '_')}.json"
         if path.exists() and store.read_json(path, JudgeCard).description != judge.description:
             raise HarnessError(
-                f"judge {judge.name!r} is not the one that {path} was measured on ({judge.description}): bring that one "
+                f"judge {judge.name!r} is not the one that {path} measured ({judge.description}): bring that one "
                 "back, or choose another --out"
             )
         if not path.exists():

@@ -77,7 +77,7 @@ class Probe:
     def _read(self, asked: Sequence[tuple[str, str]]) -> None:
         """Compute the features that are not known yet; the responses to one prompt share a row."""
         wanted: dict[str, list[str]] = {}
-        for question, response in dict.fromkeys(asked):
+        for question, response in sorted(set(asked)):  # the order of asking changes no rounding
             if (question, response) not in self._features:
                 wanted.setdefault(question, []).append(response)
         questions = list(wanted)

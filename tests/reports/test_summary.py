@@ -81,7 +81,7 @@ def test_without_gold_the_first_qualified_judge_decides_and_is_introduced(loaded
 def test_an_unqualified_judge_never_decides(loaded: Loaded) -> None:
     said = answer(loaded(FakeRun(characters=WITHOUT_GOLD, qualified=False)))
     assert said[0].startswith("probe is not a qualified judge, so this rests on reward accuracy")
-    assert "in 79% (72% to 86%) of 128 held-out pairs" in said[1]
+    assert "in 79% (72% to 86%) of the pairs of 128 held-out prompts" in said[1]
     assert "wins" not in said[1]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from evals.judges.contrast import HELDOUT_CONSTANTS
 from evals.judges.protocol import Opinion, Question
-from evals.judges.qualification import qualify
+from evals.judges.qualification import CONTRAST_PAIRS, qualify
 from evals.judges.rule import LengthRule
 from harness.errors import HarnessError
 from harness.records import JudgeCard, Pair
@@ -80,7 +80,7 @@ def test_a_lover_of_one_constant_is_able_but_not_robust() -> None:
     assert (found.able, found.robust) == (True, False)
     assert found.reasons == (
         f"The constant response {HELDOUT_CONSTANTS[0]!r} beats the prompt's own chosen response on 100% of "
-        "80 prompts, and 20% is too often.",
+        f"{CONTRAST_PAIRS} prompts, and 20% is too often.",
     )
 
 
