@@ -8,7 +8,7 @@ PROMPTS ?= 96
 OUT ?= runs/first
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test slow check format clean
+.PHONY: run test slow lint check format clean
 
 run: $(VENV)/.ready
 	$(BIN)/python -m harness run --recipes core --budget $(BUDGET) --eval-prompts $(PROMPTS) --out $(OUT)
@@ -20,11 +20,12 @@ test: $(VENV)/.ready-test
 slow: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m slow
 
-check: $(VENV)/.ready-test
+lint: $(VENV)/.ready-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+
+check: lint test
 
 format: $(VENV)/.ready-test
 	$(BIN)/ruff format .

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from harness.records import RunRecord, TrainStep
 from reports.figures import INK, Mark, blank, marks, styled, tidy
@@ -34,6 +34,7 @@ def curves(run: RunRecord) -> Figure:
         _panel(panels[0, 1], "Preference loss", preference, lambda step: step.loss, looks)
         _panel(panels[1, 0], "Reward margin (beta × nats)", preference, lambda s: s.rewards_margins, looks)
         _panel(panels[1, 1], "Reward accuracy", preference, lambda s: s.rewards_accuracies, looks)
+        panels[1, 1].yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
         panels[1, 1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         for panel in panels[1]:
             panel.set_xlabel("spent of the stage's budget")

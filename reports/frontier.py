@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from matplotlib.transforms import Bbox
 
 from harness.records import RunRecord, Score
@@ -81,6 +81,7 @@ def _frame(axes: Axes, points: list[Point], title: str) -> None:
     room = 0.08 * max(high - low, 0.1)
     axes.set_xlim(-0.04 * right, 1.15 * right)
     axes.set_ylim(max(low - room, -0.02), min(high + room, 1.02))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))  # no ticks at 62.5%, shown as 62%
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel("KL to the anchor, nats a response (less is closer)")
     axes.set_ylabel(title)
