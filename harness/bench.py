@@ -61,13 +61,13 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[i
     """Run a bench in its folder, or go on with it. What the user can mend is raised before anything is written."""
     wanted = refuse_another(folder, wanted) or wanted
     parse_budget(wanted.asked.budget)
-    choices = choose(wanted.asked.recipes)
+    choices = choose(wanted.resolved.recipes if wanted.resolved else wanted.asked.recipes)
     torch.set_num_threads(wanted.resolved.threads if wanted.resolved else torch.get_num_threads())
     root = cache.cache_root()
     ground = lay_ground(wanted.asked, root, say)
     dtype = settle_dtype(wanted, ground)
     judges = [_judge(spec, ground, dtype, root, say) for spec in dict.fromkeys(wanted.asked.judges)]
-    bench = resolve(wanted, ground, dtype, say)
+    bench = resolve(wanted, ground, choices, dtype, say)
     assert bench.resolved is not None
     plan = plan_bench(bench.resolved, ground, choices, bench.asked.seeds)
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from harness.errors import HarnessError
 from harness.ground import Ground, Say
+from harness.recipes.registry import Choice
 from harness.recipes.sft import ANCHOR
 from harness.settings import BenchFile, Resolved
 from harness.training.budget import FLOPS_PER_BYTE, parse_budget
@@ -25,13 +27,14 @@ def settle_dtype(bench: BenchFile, ground: Ground) -> torch.dtype:
     return dtype
 
 
-def resolve(bench: BenchFile, ground: Ground, dtype: torch.dtype, say: Say) -> BenchFile:
+def resolve(bench: BenchFile, ground: Ground, choices: Sequence[Choice], dtype: torch.dtype, say: Say) -> BenchFile:
     """The bench with its budget in FLOPs and all that its numbers hang on; as it stands, if it was resolved before."""
     if bench.resolved is not None:
         _refuse_other_contents(bench, ground)
         return bench
     settings = Settings(dtype=dtype, micro_batch_tokens=MICRO_BATCH_TOKENS)
     resolved = Resolved(
+        recipes=tuple(choice.spec for choice in choices),
         model_digest=ground.source.digest,
         data_digest=ground.dataset.digest,
         dtype=str(dtype).removeprefix("torch."),

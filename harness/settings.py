@@ -44,6 +44,7 @@ class Resolved(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    recipes: tuple[str, ...]  # `all` and globs as what they meant: a recipe installed later does not join
     model_digest: str
     data_digest: str
     budget_flops: float | None = None

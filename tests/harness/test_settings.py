@@ -11,6 +11,7 @@ from harness.errors import HarnessError
 from harness.settings import Asked, BenchFile, Resolved, asked, default_folder, read_bench, refuse_another
 
 RESOLVED = Resolved(
+    recipes=("sft",),
     model_digest="a" * 64,
     data_digest="b" * 64,
     budget_flops=1.2e13,
