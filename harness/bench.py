@@ -311,7 +311,7 @@ class _Conductor:
             model=ground.source.name,
             model_digest=resolved.model_digest,
             model_note=ground.source.note,
-            data=asked.data,
+            data=Path(asked.data).name,
             data_digest=resolved.data_digest,
             data_notes=ground.dataset.warnings,
             template=ground.dataset.template,
@@ -327,7 +327,7 @@ class _Conductor:
             seeds=asked.seeds,
             dtype=resolved.dtype,
             digest=self.bench.digest,
-            command="python -m harness run --config bench.toml",
+            command="python -m harness run --config bench.toml --out again",
             failed=dict(self.failed),
         )
 

@@ -60,12 +60,12 @@ def run(
     config: Annotated[Path | None, typer.Option(help="a bench.toml to run; flags given beside it overrule it")] = None,
 ) -> None:
     """Train every recipe on one budget, score them, and write the report. An existing run is continued."""
-    from harness.settings import BenchFile, asked, default_folder, read_bench
+    from harness.settings import BenchFile, absolute, asked, default_folder, read_bench
 
     given = {
         "recipes": tuple(recipes.split(",")),
-        "model": model,
-        "data": data,
+        "model": absolute(model),
+        "data": absolute(data),
         "template": template,
         "budget": budget,
         "seeds": seeds,

@@ -102,6 +102,13 @@ def _checked(kind: type[M], values: dict[str, Any], where: str) -> M:
         raise HarnessError(f"{where}: {name}{value}: {first['msg'][:1].lower()}{first['msg'][1:]}") from error
 
 
+def absolute(source: str) -> str:
+    """A path that exists, made independent of the folder that the command was typed in; a name stays a name."""
+    path = Path(source).expanduser()
+    looks_like_a_path = len(path.parts) > 1 or bool(path.suffix)
+    return str(path.resolve()) if looks_like_a_path and path.exists() else source
+
+
 def default_folder(wanted: Asked) -> Path:
     """runs/DATA-MODEL-BUDGET-DIGEST: the same question again finds its folder, another question makes another."""
     names = [Path(wanted.data).stem, Path(wanted.model).name, wanted.budget]

@@ -140,5 +140,8 @@ def _provenance(run: RunRecord) -> Section:
     if run.bench.recipe_summaries:
         blocks.append(provenance.recipe_table(run))
     if run.bench.command:
-        blocks += ["This command runs it again:", Code(text=run.bench.command)]
+        blocks += [
+            "In this report's folder, this runs it again, to the same numbers but for times:",
+            Code(text=run.bench.command),
+        ]
     return Section(title="Provenance", blocks=tuple(blocks))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
-from harness.settings import Asked, BenchFile, Resolved, asked, default_folder, read_bench, refuse_another
+from harness.settings import Asked, BenchFile, Resolved, absolute, asked, default_folder, read_bench, refuse_another
 
 RESOLVED = Resolved(
     recipes=("sft",),
@@ -167,3 +167,12 @@ def test_a_judge_given_twice_is_asked_once() -> None:
     """Its verdicts would count double, and narrow its interval for nothing."""
     given: dict[str, Any] = {"judges": ("probe", "rule:gold", "probe")}
     assert asked(given).judges == ("probe", "rule:gold")
+
+
+def test_a_path_is_kept_absolute_and_a_name_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bench.toml finds its data from any folder; a folder called like a data set hides nothing."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs.jsonl").touch()
+    (tmp_path / "courtesy").mkdir()
+    assert absolute("pairs.jsonl") == str((tmp_path / "pairs.jsonl").resolve())
+    assert (absolute("courtesy"), absolute("missing.jsonl")) == ("courtesy", "missing.jsonl")
