@@ -318,7 +318,8 @@ def another_wheel(path: Path) -> bytes:
 
 @pytest.mark.parametrize(
     ("more", "words"),
-    [(0, ["has sha256", "bcc81830d10ce7d9", "run again"]), (1000, ["could not fetch", "run again"])],
+    # A new pip refuses a cut file itself ("could not fetch"); an old one hands it on, and its sha256 is refused.
+    [(0, ["has sha256", "bcc81830d10ce7d9", "run again"]), (1000, ["smollm2", "run again"])],
     ids=["another sha256", "cut"],
 )
 def test_a_bad_download_leaves_nothing(
