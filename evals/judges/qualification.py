@@ -29,11 +29,11 @@ def qualify(judge: Judge, pairs: Sequence[Pair], *, seed: int, limit: int | None
     orders), the rest two.
     """
     measured = _draw(pairs, limit, seed)
-    labelled = ask_both_orders(judge, [_labelled_question(pair) for pair in measured])
+    labelled = ask_both_orders(judge, [_question(pair, pair.chosen, pair.rejected) for pair in measured])
     if all(verdict.p_win is None for verdict in labelled):
         raise HarnessError(_unreadable(judge, labelled))
     made = heldout_contrasts(measured[:CONTRAST_PAIRS], donors=pairs, seed=seed)
-    verdicts = ask_both_orders(judge, [_contrast_question(contrast) for contrast in made])
+    verdicts = ask_both_orders(judge, [_question(c.pair, c.text, c.pair.chosen) for c in made])
     accuracy = _outcome_share(labelled)
     contrasts = _contrast_wins(made, verdicts)
     failings = _contrast_failings(made, contrasts)
@@ -62,25 +62,8 @@ def _draw(pairs: Sequence[Pair], limit: int | None, seed: int) -> list[Pair]:
     return [pairs[row] for row in sorted(drawn)]
 
 
-def _labelled_question(pair: Pair) -> Question:
-    return Question(
-        prompt_id=pair.prompt_id,
-        question=pair.question,
-        first=pair.chosen,
-        second=pair.rejected,
-        gold=pair.gold,
-    )
-
-
-def _contrast_question(contrast: ContrastResponse) -> Question:
-    pair = contrast.pair
-    return Question(
-        prompt_id=pair.prompt_id,
-        question=pair.question,
-        first=contrast.text,
-        second=pair.chosen,
-        gold=pair.gold,
-    )
+def _question(pair: Pair, first: str, second: str) -> Question:
+    return Question(prompt_id=pair.prompt_id, question=pair.question, first=first, second=second, gold=pair.gold)
 
 
 def _outcome(p_win: float) -> float:
