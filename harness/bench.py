@@ -66,7 +66,7 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[i
     root = cache.cache_root()
     ground = lay_ground(wanted.asked, root, say)
     dtype = settle_dtype(wanted, ground)
-    judges = [_judge(spec, ground, dtype, root, say) for spec in dict.fromkeys(wanted.asked.judges)]
+    judges = [_judge(spec, ground, dtype, root, say) for spec in wanted.asked.judges]
     bench = resolve(wanted, ground, choices, dtype, say)
     assert bench.resolved is not None
     plan = plan_bench(bench.resolved, ground, choices, bench.asked.seeds)
@@ -143,10 +143,10 @@ class _Conductor:
     def _discard_stale(self) -> None:
         """Delete what an earlier run measured of other checkpoints, or with other code: it must not pass for this."""
         anchor = self.plan.anchor.digest
-        made_of = {self.folder / "anchor": [anchor]}
+        made_of = {self.folder / "judges": [], self.folder / "anchor": [anchor]}
         made_of |= {self._trial_folder(t): [anchor, *(node.digest for node in t.nodes)] for t in self.plan.trials}
         for folder, nodes in made_of.items():
-            stamp, path = store.digest(nodes, measuring_digest()), folder / "made_of.json"
+            stamp, path = store.digest(nodes, measuring_digest()), folder / "made_of"
             if path.exists() and store.read_json(path, str) == stamp:
                 continue
             if folder.exists():

@@ -42,7 +42,6 @@ class Probe:
         self.name = name
         self.description = f"Bradley-Terry reward head on frozen {model_name}"
         self._model = model
-        self._features: dict[tuple[str, str], Floats] = {}
         self._scale: Floats = np.ones(1)
         self._head: Floats = np.zeros(1)
 
@@ -53,9 +52,9 @@ class Probe:
         for contrast in fitting_contrasts(pairs, seed=seed):
             p = contrast.pair
             wins += [_Win(p.prompt_id, p.question, y, contrast.text) for y in (p.chosen, p.rejected)]
-        self._read([(w.question, text) for w in wins for text in (w.better, w.worse)])
-        better_WF = np.stack([self._features[w.question, w.better] for w in wins])
-        worse_WF = np.stack([self._features[w.question, w.worse] for w in wins])
+        features = self._read([(w.question, text) for w in wins for text in (w.better, w.worse)])
+        better_WF = np.stack([features[w.question, w.better] for w in wins])
+        worse_WF = np.stack([features[w.question, w.worse] for w in wins])
         self._scale = np.concatenate((better_WF, worse_WF)).std(axis=0) + 1e-6
         differences_WF = (better_WF - worse_WF) / self._scale
         weights_W = np.where(np.arange(len(wins)) < len(pairs), LABELLED_WEIGHT, 1).astype(float)
@@ -66,27 +65,25 @@ class Probe:
 
     def p_first_wins(self, questions: Sequence[Question]) -> list[Opinion]:
         """P(first wins) for each question, from these questions alone: what was asked before leaves no trace."""
-        self._features = {}
-        self._read([(q.question, text) for q in questions for text in (q.first, q.second)])
-        rewards = [(self._reward(q.question, q.first), self._reward(q.question, q.second)) for q in questions]
-        return [Opinion(p_first=float(expit(first - second))) for first, second in rewards]
+        features = self._read([(q.question, text) for q in questions for text in (q.first, q.second)])
+        rewards = {asked: float((found / self._scale) @ self._head) for asked, found in features.items()}
+        margins = [rewards[q.question, q.first] - rewards[q.question, q.second] for q in questions]
+        return [Opinion(p_first=float(expit(margin))) for margin in margins]
 
-    def _reward(self, question: str, response: str) -> float:
-        return float((self._features[question, response] / self._scale) @ self._head)
-
-    def _read(self, asked: Sequence[tuple[str, str]]) -> None:
-        """Compute the features that are not known yet; the responses to one prompt share a row."""
+    def _read(self, asked: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Floats]:
+        """Features of each (question, response); the responses to one question share a row."""
         wanted: dict[str, list[str]] = {}
         for question, response in sorted(set(asked)):  # the order of asking changes no rounding
-            if (question, response) not in self._features:
-                wanted.setdefault(question, []).append(response)
+            wanted.setdefault(question, []).append(response)
+        features: dict[tuple[str, str], Floats] = {}
         questions = list(wanted)
         rows = [make_row(self._model.tokens, as_prompt(q, self._model), wanted[q]) for q in questions]
         for part in batches(rows, BATCH_TOKENS):
             values_RF = iter(response_features(self._model, [rows[i] for i in part]))
             for i in part:
                 for response in wanted[questions[i]]:
-                    self._features[questions[i], response] = next(values_RF)
+                    features[questions[i], response] = next(values_RF)
+        return features
 
 
 class _Win(NamedTuple):
