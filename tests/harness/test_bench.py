@@ -475,7 +475,7 @@ def test_the_training_log_has_a_line_a_step(place: Place) -> None:
 
 
 def test_scores_made_by_other_code_are_made_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an older version measured, of trials or judges, never passes for this one's: it is emptied and filled anew."""
+    """What an older version measured, of trials or judges, never passes for this one: it is emptied and filled anew."""
     first = place.run(recipes="sft")
     monkeypatch.setattr("harness.bench.measuring_digest", lambda: "another")
     again = place.run(recipes="sft")
