@@ -65,7 +65,7 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[i
     torch.set_num_threads(wanted.resolved.threads if wanted.resolved else torch.get_num_threads())
     root = cache.cache_root()
     ground = lay_ground(wanted.asked, root, say)
-    dtype = settle_dtype(wanted, ground)
+    dtype = settle_dtype(wanted, ground.device)
     judges = [_judge(spec, ground, dtype, root, say) for spec in wanted.asked.judges]
     bench = resolve(wanted, ground, choices, dtype, say)
     assert bench.resolved is not None

@@ -56,6 +56,9 @@ def run(
     eval_prompts: Annotated[int, typer.Option(help="held-out prompts to answer and judge, at most")] = 128,
     batch_pairs: Annotated[int, typer.Option(help="pairs in a training step")] = 16,
     max_new_tokens: Annotated[int, typer.Option(help="length limit of a completion, in tokens")] = 64,
+    dtype: Annotated[
+        str, typer.Option(help="to multiply in: auto (whichever is fast here), float32 or bfloat16")
+    ] = "auto",
     out: Annotated[Path | None, typer.Option(help="the run's folder  [default: runs/DATA-MODEL-BUDGET-DIGEST]")] = None,
     config: Annotated[Path | None, typer.Option(help="a bench.toml to run; flags given beside it overrule it")] = None,
 ) -> None:
@@ -73,6 +76,7 @@ def run(
         "eval_prompts": eval_prompts,
         "batch_pairs": batch_pairs,
         "max_new_tokens": max_new_tokens,
+        "dtype": dtype,
     }
     base = read_bench(config) if config else BenchFile(asked=asked(given))
     wanted = asked(base.asked.model_dump() | _explicit(context, given))

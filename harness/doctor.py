@@ -8,15 +8,15 @@ from collections.abc import Iterator
 import torch
 
 from harness import __version__, cache
-from harness.training.machine import choose_device
+from harness.training.machine import choose_device, choose_dtype
 
 
 def examine(*, prune: bool) -> Iterator[str]:
-    """Versions, device, cache and Ollama; with `prune`, the cache is brought within its limit first."""
+    """Versions, device, dtype, cache and Ollama; with `prune`, the cache is brought within its limit first."""
     yield f"prefbench {__version__} · Python {platform.python_version()} · torch {torch.__version__}"
     device = choose_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    yield f"device   {device.type}, {name}"
+    yield f"device   {device.type}, {name}, fastest in {str(choose_dtype(device)).removeprefix('torch.')}"
     root = cache.cache_root()
     if prune:
         yield f"pruned   {cache.prune(root) / 2**30:.1f} GiB"

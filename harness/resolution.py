@@ -19,11 +19,10 @@ from harness.training.train import Settings
 MICRO_BATCH_TOKENS = 2048
 
 
-def settle_dtype(bench: BenchFile, ground: Ground) -> torch.dtype:
-    """The dtype that the bench was begun in, or this machine's fastest."""
-    if bench.resolved is None:
-        return choose_dtype(ground.model.architecture, ground.device)
-    dtype: torch.dtype = getattr(torch, bench.resolved.dtype)
+def settle_dtype(bench: BenchFile, device: torch.device) -> torch.dtype:
+    """The dtype that the bench was begun in, or the one asked for, or what this machine multiplies fastest in."""
+    name = bench.resolved.dtype if bench.resolved else bench.asked.dtype
+    dtype: torch.dtype = choose_dtype(device) if name == "auto" else getattr(torch, name)
     return dtype
 
 
@@ -37,7 +36,7 @@ def resolve(bench: BenchFile, ground: Ground, choices: Sequence[Choice], dtype: 
         recipes=tuple(choice.spec for choice in choices),
         model_digest=ground.source.digest,
         data_digest=ground.dataset.digest,
-        dtype=str(dtype).removeprefix("torch."),
+        dtype="bfloat16" if dtype == torch.bfloat16 else "float32",
         threads=torch.get_num_threads(),
         micro_batch_tokens=MICRO_BATCH_TOKENS,
         **_budget(bench.asked.budget, ground, settings, say),

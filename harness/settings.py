@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -31,6 +31,7 @@ class Asked(BaseModel):
     eval_prompts: int = Field(default=128, ge=2)
     max_new_tokens: int = Field(default=64, ge=1)
     batch_pairs: int = Field(default=16, ge=1)
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
 
     @field_validator("judges")
     @classmethod
@@ -51,7 +52,7 @@ class Resolved(BaseModel):
     budget_pairs: int | None = None
     flops_per_second: float | None = None
     flops_per_byte: float
-    dtype: str
+    dtype: Literal["float32", "bfloat16"]
     threads: int
     micro_batch_tokens: int
 

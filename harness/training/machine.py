@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,10 +14,11 @@ from harness.recipes.recipe import Stage
 from harness.training.budget import UPDATE_BYTES
 from harness.training.plan import Terms, plan_stage
 from harness.training.train import CLIP, Settings, accumulate
-from models.architecture import Architecture
 from models.decoder import Decoder
 
-WORTH_IT = 1.2  # bfloat16 costs precision: it has to be this much faster
+WORTH_IT = 1.5  # bfloat16 costs precision: it has to be this much faster
+SIDE = 768  # of the matrices that are timed: large enough that a multiplication takes milliseconds, whatever the model
+ROUNDS = 4
 
 
 def choose_device() -> torch.device:
@@ -24,18 +26,24 @@ def choose_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def choose_dtype(a: Architecture, device: torch.device) -> torch.dtype:
-    """bfloat16 where the feed-forward's matrices multiply clearly faster in it than in float32: both are timed once."""
+@functools.cache
+def choose_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where this machine multiplies matrices clearly faster in it than in float32, both timed; else float32.
+
+    Timed once a process, so that the benches of one process agree.
+    """
     if device.type == "cuda":
-        return torch.bfloat16
-    slow, fast = (_multiplication_seconds(a, dtype) for dtype in (torch.float32, torch.bfloat16))
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float32
+    slow, fast = _multiplication_seconds(torch.float32, torch.bfloat16)
     return torch.bfloat16 if slow > WORTH_IT * fast else torch.float32
 
 
-def _multiplication_seconds(a: Architecture, dtype: torch.dtype) -> float:
-    x_ND = torch.ones(1024, a.width, dtype=dtype)
-    weight_HD = torch.ones(2 * a.hidden, a.width, dtype=dtype)
-    return min(_seconds(lambda: F.linear(x_ND, weight_HD)) for _ in range(4))
+def _multiplication_seconds(*dtypes: torch.dtype) -> list[float]:
+    """The least seconds that a multiplication takes in each dtype, in turn: what disturbs one, disturbs all."""
+    matrices = [torch.ones(SIDE, SIDE, dtype=dtype) for dtype in dtypes]
+    rounds = [[_seconds(lambda m=m: F.linear(m, m)) for m in matrices] for _ in range(ROUNDS)]  # type: ignore[misc]
+    return [min(taken) for taken in zip(*rounds, strict=True)]
 
 
 def _seconds(work: Callable[[], object]) -> float:

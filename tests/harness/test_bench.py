@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from filelock import FileLock
 
-from harness import bench
+from harness import bench, resolution
 from harness.progress import Watch
 from harness.recipes.registry import choose
 from harness.records import SCHEMA, TrainStep
@@ -248,6 +249,28 @@ def test_the_bench_file_with_an_empty_cache_gives_the_same_report(uninterrupted:
     place = Place(root=tmp_path, flags={})
     again = place.config(uninterrupted.folder / "bench.toml", name="again", cache="empty")
     assert (again.ended.code, again.report) == (0, uninterrupted.report)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_bench_begun_in_one_dtype_is_run_again_in_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    """Whatever the machine that runs it again is fastest in."""
+    monkeypatch.setattr(resolution, "choose_dtype", lambda device: getattr(torch, dtype))
+    first = place.run(recipes="dpo")
+    other = {"float32": torch.bfloat16, "bfloat16": torch.float32}[dtype]
+    monkeypatch.setattr(resolution, "choose_dtype", lambda device: other)
+    again = place.config(first.folder / "bench.toml", name="again", cache="empty")
+    assert (first.ended.code, first.resolved["dtype"], again.report) == (0, dtype, first.report)
+
+
+def test_the_dtype_can_be_asked_for(place: Place) -> None:
+    """It changes rounding, and nothing but rounding."""
+    runs = [place.run(name=dtype, dtype=dtype, recipes="sft") for dtype in ("float32", "bfloat16")]
+    assert [run.resolved["dtype"] for run in runs] == ["float32", "bfloat16"]
+    whole, half = (run.trials("sft")[0]["scores"]["chosen_perplexity"]["value"] for run in runs)
+    assert half != whole
+    assert half == pytest.approx(whole, rel=0.02)
 
 
 def test_a_bench_begun_in_seconds_is_run_again_in_its_flops(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

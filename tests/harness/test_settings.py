@@ -33,6 +33,7 @@ OTHER = Asked(
     eval_prompts=7,
     max_new_tokens=9,
     batch_pairs=4,
+    dtype="bfloat16",
 )
 
 
