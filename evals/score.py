@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evals.gold import judge_gold
-from evals.quality import commonest_opening, quality_per_prompt, quality_scores
+from evals.quality import commonest_opening, opening, quality_per_prompt, quality_scores
 from evals.rewards import prompt_means, reward_scores
 from evals.statistics import mean_interval, paired_difference, share_interval
 from evals.winrate import strict_win_rate, unscored_share, win_rate
-from harness.records import Completion, Gold, PairLogp, Sample, Score, TrialScores, Verdict
+from harness.records import Completion, Gold, PairLogp, Sample, Score, TrialScores, Verdict, win_rate_by
 from models.tokens import Tokens
 
 
@@ -46,7 +46,7 @@ def score_trial(
         scores=scores,
         per_prompt=per_prompt,
         commonest_opening=tokens.decode(common).strip(),
-        openings_new=common != commonest_opening(anchor.completions),
+        anchor_opening_share=sum(opening(c) == common for c in anchor.completions) / len(anchor.completions),
     )
 
 
@@ -94,8 +94,8 @@ def _judged(judge: str, verdicts: Sequence[Verdict]) -> Part:
     scored = {v.prompt_id: v.p_win for v in verdicts if v.p_win is not None}
     if not scored:
         return scores, {}
-    scores |= {f"win_rate[{judge}]": win_rate(verdicts), f"win_rate_strict[{judge}]": strict_win_rate(verdicts)}
-    return scores, {f"win_rate[{judge}]": scored}
+    scores |= {win_rate_by(judge): win_rate(verdicts), win_rate_by(judge, strict=True): strict_win_rate(verdicts)}
+    return scores, {win_rate_by(judge): scored}
 
 
 def _gold(policy: Sequence[Completion], anchor: Sequence[Completion], golds: Mapping[str, Gold]) -> Part:

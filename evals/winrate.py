@@ -23,7 +23,7 @@ def strict_win_rate(verdicts: Sequence[Verdict]) -> Score:
 
 def position_consistency(verdicts: Sequence[Verdict]) -> Score:
     """Share of prompts on which both orders name the same winner; a tie agrees only with a tie."""
-    return _mean_over_scored(verdicts, lambda first, second: float(_winner(first) == _winner(second)))
+    return _mean_over_scored(verdicts, lambda first, second: float(winner(first) == winner(second)))
 
 
 def first_slot_rate(verdicts: Sequence[Verdict]) -> Score:
@@ -46,10 +46,10 @@ def _mean_over_scored(verdicts: Sequence[Verdict], outcome: Callable[[float, flo
     return share_interval([value for _, value in scored], clusters=[prompt for prompt, _ in scored])
 
 
-def _winner(p: float) -> float:
-    """1 where the trial wins, 0 where it loses, ½ for a tie."""
+def winner(p: float) -> float:
+    """Of a probability or a utility's share: 1 where the first wins, 0 where it loses, ½ for a tie."""
     return 0.5 if p == 0.5 else float(p > 0.5)
 
 
 def _strict_outcome(p_first: float, p_second: float) -> float:
-    return (_winner(p_first) + _winner(p_second)) / 2 if _winner(p_first) == _winner(p_second) else 0.5
+    return (winner(p_first) + winner(p_second)) / 2 if winner(p_first) == winner(p_second) else 0.5

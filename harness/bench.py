@@ -7,7 +7,8 @@ anything is written.
 from __future__ import annotations
 
 import functools
-import shutil
+import re
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,28 +18,33 @@ import torch
 from filelock import FileLock, Timeout
 
 import evals
+import harness.data
+import harness.ground
+import models
+from evals.comparison import compare_trials
 from evals.completions import complete, sample
 from evals.divergence import measure_samples
 from evals.judges.probe import Probe
-from evals.judges.protocol import Judge, Question, ask_both_orders
+from evals.judges.protocol import Judge
 from evals.judges.qualification import qualify
 from evals.judges.registry import make_judge
+from evals.judging import agreements, judge_completions
 from evals.rewards import measure_pairs
 from evals.score import Evidence, score_trial
-from evals.statistics import compare_all
 from harness import cache, store
+from harness.described import describe
 from harness.engines.graph import TrainNode
 from harness.engines.local import LocalEngine, load_policy
 from harness.errors import HarnessError
 from harness.ground import Ground, Say, lay_ground
 from harness.progress import Watch
 from harness.recipes.registry import choose
-from harness.records import BenchRecord, Comparison, Completion, JudgeCard, PairLogp, Sample, TrialScores, Verdict
+from harness.records import Completion, PairLogp, Sample, TrialScores, Verdict
 from harness.resolution import resolve, settle_dtype
 from harness.settings import BenchFile, Resolved, refuse_another
 from harness.training.budget import parse_budget
-from harness.training.train import Settings
-from harness.trials import Plan, Trial, plan_bench, trial_ledger
+from harness.training.train import Execution
+from harness.trials import BenchPlan, Trial, plan_bench, trial_ledger
 from models.failure import ModelError
 from models.language_model import LanguageModel
 from models.sources import find_model
@@ -67,7 +73,7 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[i
     ground = lay_ground(wanted.asked, root, say)
     dtype = settle_dtype(wanted, ground.device)
     judges = [_judge(spec, ground, dtype, root, say) for spec in wanted.asked.judges]
-    bench = resolve(wanted, ground, choices, dtype, say)
+    bench = resolve(wanted, ground, choices, [judge.description for judge in judges], dtype, say)
     assert bench.resolved is not None
     plan = plan_bench(bench.resolved, ground, choices, bench.asked.seeds)
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,10 +92,9 @@ def _judge(spec: str, ground: Ground, dtype: torch.dtype, root: Path, say: Say) 
 
     def make_probe(source: str | None) -> Judge:
         found = find_model(source or "smollm2-135m", root, say)
-        if found == ground.source:
-            return Probe(LanguageModel.of(ground.model, ground.tokens, dtype), found.name, name=spec)
-        model, tokens = found.load()
-        return Probe(LanguageModel.of(model.to(ground.device), tokens, dtype), found.name, name=spec)
+        model, tokens = (ground.model, ground.tokens) if found == ground.source else found.load()
+        reader = LanguageModel.of(model.to(ground.device), tokens, dtype)
+        return Probe(reader, f"{found.name} (sha256 {found.digest[:12]}…)", name=spec)
 
     if spec == "rule:gold" and not ground.golds:
         raise HarnessError(
@@ -106,7 +111,7 @@ class _Conductor:
         bench: BenchFile,
         resolved: Resolved,
         ground: Ground,
-        plan: Plan,
+        plan: BenchPlan,
         judges: list[Judge],
         folder: Path,
         root: Path,
@@ -118,7 +123,7 @@ class _Conductor:
         self.engine = LocalEngine(
             cache=root,
             terms=plan.terms,
-            settings=Settings(dtype=self.dtype, micro_batch_tokens=resolved.micro_batch_tokens),
+            execution=Execution(dtype=self.dtype, micro_batch_tokens=resolved.micro_batch_tokens),
             fresh=ground.fresh,
             device=ground.device,
             on_stage=lambda node: watch.phase(f"training, {node.stage.objective.name}"),
@@ -127,7 +132,7 @@ class _Conductor:
         self.failed: dict[str, str] = {}
 
     def run(self) -> Outcome:
-        self._discard_stale()
+        self._set_stale_aside()
         self._write_records()
         self._measure_anchor()
         if any(not self._is_done(trial) for trial in self.plan.trials):
@@ -135,13 +140,16 @@ class _Conductor:
                 self._qualify(judge)
         for trial in self.plan.trials:
             self._attempt(trial)
-        store.write_json(self.folder / "comparisons.json", self._compare())
+        names, scores = [judge.name for judge in self.judges], self._scores()
+        store.write_json(self.folder / "comparisons.json", compare_trials(names, scores))
+        store.write_json(self.folder / "agreements.json", agreements(names, scores))
         self._write_records()
+        report = build_report(self.folder)
         cache.prune(self.root)
-        return Outcome(folder=self.folder, report=build_report(self.folder), failed=self.failed)
+        return Outcome(folder=self.folder, report=report, failed=self.failed)
 
-    def _discard_stale(self) -> None:
-        """Delete what an earlier run measured of other checkpoints, or with other code: it must not pass for this."""
+    def _set_stale_aside(self) -> None:
+        """Move away what was measured of other checkpoints, or with other code: it must not pass for this."""
         anchor = self.plan.anchor.digest
         made_of = {self.folder / "judges": [], self.folder / "anchor": [anchor]}
         made_of |= {self._trial_folder(t): [anchor, *(node.digest for node in t.nodes)] for t in self.plan.trials}
@@ -150,8 +158,11 @@ class _Conductor:
             if path.exists() and store.read_json(path, str) == stamp:
                 continue
             if folder.exists():
-                self.watch.say(f"{folder.name} was made by other code or from other checkpoints: it is made again")
-                shutil.rmtree(folder)
+                aside = store.set_aside(folder, self.folder / "replaced")
+                self.watch.say(
+                    f"{folder.name} was made by other code or from other checkpoints: it is made again, "
+                    f"and the old one kept in {aside}"
+                )
             store.write_json(path, stamp)
 
     @functools.cached_property
@@ -192,19 +203,21 @@ class _Conductor:
 
     def _qualify(self, judge: Judge) -> None:
         """Fit the judge if it needs fitting, and measure it on held-out labelled pairs before it is believed."""
+        card = self.folder / "judges" / f"{_file_name(judge.name)}.json"
         if isinstance(judge, Probe):
-            self.watch.phase(f"fitting judge {judge.name}")
-            judge.fit(self.ground.splits.judge, seed=0)
-        path = self.folder / "judges" / f"{judge.name.replace(':', '_').replace('/', '_')}.json"
-        if path.exists() and store.read_json(path, JudgeCard).description != judge.description:
-            raise HarnessError(
-                f"judge {judge.name!r} is not the one that {path} measured ({judge.description}): bring that one "
-                "back, or choose another --out"
-            )
-        if not path.exists():
+            self._fit(judge, card.with_suffix(".safetensors"))
+        if not card.exists():
             self.watch.phase(f"qualifying judge {judge.name}")
             pairs = self.ground.labelled[: len(self.ground.held_out)]
-            store.write_json(path, qualify(judge, pairs, seed=0))
+            store.write_json(card, qualify(judge, pairs, seed=0))
+
+    def _fit(self, probe: Probe, path: Path) -> None:
+        if path.exists():
+            probe.restore(path)
+            return
+        self.watch.phase(f"fitting judge {probe.name}")
+        probe.fit(self.ground.splits.judge, seed=0)
+        store.write_atomically(path, probe.save)
 
     def _attempt(self, trial: Trial) -> None:
         """Run a trial; one that fails is noted, and the others go on."""
@@ -217,13 +230,17 @@ class _Conductor:
         except (HarnessError, ModelError) as error:
             self.failed[trial.name] = str(error)
         except Exception as error:  # a stranger's recipe may fail in any way; it must not cost the other trials
-            self.failed[trial.name] = f"{type(error).__name__}: {error}"
+            path = self._trial_folder(trial) / "error.txt"
+            store.write_text(path, traceback.format_exc())
+            where = path.relative_to(self.folder).as_posix()
+            self.failed[trial.name] = f"{type(error).__name__}: {error} (its traceback is in {where})"
         if trial.name in self.failed:
             self.watch.done(f"failed: {self.failed[trial.name]}")
 
     def _run_trial(self, trial: Trial) -> TrialScores:
         """Train the trial, then measure it; scores.json comes last, so that it being there means done."""
         folder = self._trial_folder(trial)
+        (folder / "error.txt").unlink(missing_ok=True)
         trained = [self.engine.train(node) for node in trial.nodes]
         store.write_jsonl(folder / "train.jsonl", [step for stage in trained for step in stage.steps])
         ledger = trial_ledger(trial, self.plan.trials, self.engine, self.resolved)
@@ -255,7 +272,11 @@ class _Conductor:
             completions=completions,
             samples=self._once(folder / "samples.jsonl", Sample, samples),
             pairs=self._once(folder / "pairs.jsonl", PairLogp, lambda: measure_pairs(policy(), self.ground.labelled)),
-            verdicts=self._once(folder / "verdicts.jsonl", Verdict, lambda: self._verdicts(completions)),
+            verdicts=self._once(
+                folder / "verdicts.jsonl",
+                Verdict,
+                lambda: judge_completions(self.judges, prompts, completions, self.anchor_evidence.completions),
+            ),
         )
 
     def _once(self, path: Path, kind: type[R], make: Callable[[], Sequence[R]]) -> tuple[R, ...]:
@@ -265,34 +286,6 @@ class _Conductor:
             store.write_jsonl(path, make())
         return store.read_jsonl(path, kind)
 
-    def _verdicts(self, completions: Sequence[Completion]) -> list[Verdict]:
-        """Every judge's verdict on each completion against the anchor's, both orders."""
-        theirs = self.anchor_evidence.completions
-        questions = [
-            Question(
-                prompt_id=pair.prompt_id,
-                question=pair.question,
-                first=mine.text,
-                second=other.text,
-                gold=pair.gold,
-            )
-            for pair, mine, other in zip(self.ground.held_out, completions, theirs, strict=True)
-        ]
-        return [verdict for judge in self.judges for verdict in _ask(judge, questions)]
-
-    def _compare(self) -> list[Comparison]:
-        """All pairs of trials on each metric that can decide, and on what it costs."""
-        scores = self._scores()
-        deciding = ["gold_win_rate", *(f"win_rate[{judge.name}]" for judge in self.judges)]
-        found: list[Comparison] = []
-        for metric in [*deciding, "kl_nats", "reward_accuracy"]:
-            values = {name: s.per_prompt[metric] for name, s in scores.items() if metric in s.per_prompt}
-            if values and metric in deciding:
-                # The anchor wins half against itself: "beats the anchor" is one of the tests that Holm corrects.
-                values["anchor"] = dict.fromkeys((prompt for won in values.values() for prompt in won), 0.5)
-            found += compare_all(values, metric=metric)
-        return found
-
     def _scores(self) -> dict[str, TrialScores]:
         """Trial → its scores, for those that have any. With one seed a trial goes by its recipe's name."""
         done = [trial for trial in self.plan.trials if self._is_done(trial)]
@@ -301,35 +294,11 @@ class _Conductor:
 
     def _write_records(self) -> None:
         """What the report needs to know of the bench and of each held-out prompt."""
-        store.write_json(self.folder / "record.json", self._record())
+        choices = {trial.choice.name: trial.choice for trial in self.plan.trials}.values()
+        names = [judge.name for judge in self.judges]
+        record = describe(self.bench, self.ground, list(choices), names, self.failed)
+        store.write_json(self.folder / "record.json", record)
         store.write_jsonl(self.folder / "prompts.jsonl", self.ground.prompts)
-
-    def _record(self) -> BenchRecord:
-        asked, resolved, ground = self.bench.asked, self.resolved, self.ground
-        choices = {trial.choice.name: trial.choice for trial in self.plan.trials}
-        return BenchRecord(
-            model=ground.source.name,
-            model_digest=resolved.model_digest,
-            model_note=ground.source.note,
-            data=Path(asked.data).name,
-            data_digest=resolved.data_digest,
-            data_notes=ground.dataset.warnings,
-            template=ground.dataset.template,
-            rows={name: len(getattr(ground.splits, name)) for name in ("train", "judge", "test")},
-            budget=asked.budget,
-            budget_flops=resolved.budget_flops,
-            budget_pairs=resolved.budget_pairs,
-            flops_per_second=resolved.flops_per_second,
-            eval_prompts=len(ground.held_out),
-            judges=tuple(judge.name for judge in self.judges),
-            recipes=tuple(choices),
-            recipe_summaries={name: choice.summary for name, choice in choices.items()},
-            seeds=asked.seeds,
-            dtype=resolved.dtype,
-            digest=self.bench.digest,
-            command="python -m harness run --config bench.toml --out again",
-            failed=dict(self.failed),
-        )
 
     def _trial_folder(self, trial: Trial) -> Path:
         return self.folder / "trials" / trial.name
@@ -338,20 +307,21 @@ class _Conductor:
         return (self._trial_folder(trial) / "scores.json").exists()
 
 
-def _ask(judge: Judge, questions: Sequence[Question]) -> tuple[Verdict, ...]:
-    """Both orders of every question; a judge that answers none is away, and the trial waits for it."""
-    verdicts = ask_both_orders(judge, questions)
-    if all(verdict.p_win is None for verdict in verdicts):
-        problem = verdicts[0].problem
-        raise HarnessError(f"judge {judge.name!r} gave no readable verdict ({problem}): mend it and run again")
-    return verdicts
-
-
 @functools.cache
 def measuring_digest() -> str:
-    """Of the code that measures: scores made by other code are not these."""
-    folder = Path(str(evals.__file__)).parent
-    return store.digest([(f.name, store.file_digest(f)) for f in sorted(folder.rglob("*.py"))])
+    """Of the code that measures, and of what it stands on: scores made by other code are not these."""
+    packages = (Path(str(package.__file__)).parent for package in (evals, models, harness.data))
+    files = [file for folder in packages for file in sorted(folder.rglob("*.py"))]
+    return store.digest(
+        [(f.name, store.file_digest(f)) for f in (*files, Path(harness.ground.__file__), Path(__file__))]
+    )
+
+
+def _file_name(judge: str) -> str:
+    """A judge's name as a file's: `rule_gold`; of a path what is left of it, and a digest."""
+    plain = judge.replace(":", "_")
+    kept = re.sub(r"[^\w.=-]+", "_", plain)[-60:]
+    return kept if kept == plain else f"{kept}-{store.digest(judge)[:6]}"
 
 
 _DOING = {

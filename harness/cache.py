@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock, Timeout
 
 from harness.errors import HarnessError
 
@@ -36,7 +38,11 @@ def node_folder(root: Path, digest: str) -> Path:
 
 def size_bytes(root: Path) -> int:
     """What the cache takes on disk."""
-    return sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
+    total = 0
+    for file in root.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another run tidies up at the same time
+            total += file.stat().st_size if file.is_file() else 0
+    return total
 
 
 def prune(root: Path, limit_bytes: int = LIMIT_BYTES) -> int:
@@ -49,9 +55,10 @@ def prune(root: Path, limit_bytes: int = LIMIT_BYTES) -> int:
     for folder in folders:
         if total - freed <= limit_bytes:
             break
-        size = size_bytes(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-        freed += size
+        with contextlib.suppress(Timeout), FileLock(folder.with_suffix(".lock"), timeout=0):  # else it is in use
+            size = size_bytes(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            freed += size
     return freed
 
 

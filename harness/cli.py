@@ -6,6 +6,7 @@ Exit codes: 0 done · 2 the user can mend it, said in one line · 3 some trials 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -16,12 +17,25 @@ import typer
 
 from harness import __version__
 from harness.errors import HarnessError
+from models.failure import ModelError
 
 if TYPE_CHECKING:
     from harness.settings import BenchFile
 
 # What a mistyped command or option raises. Typer shows only its descendants; where they live depends on its version.
 USAGE_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+# What the machine can lack, and the way out; any other OSError is our own fault and keeps its traceback.
+_MENDABLE = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EACCES: "choose a place that can be written",
+    errno.EPERM: "choose a place that can be written",
+    errno.EROFS: "choose a place that can be written",
+    errno.ENOTDIR: "choose another place",
+    errno.EISDIR: "choose another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
 
 app = typer.Typer(
     add_completion=False,
@@ -63,7 +77,7 @@ def run(
     config: Annotated[Path | None, typer.Option(help="a bench.toml to run; flags given beside it overrule it")] = None,
 ) -> None:
     """Train every recipe on one budget, score them, and write the report. An existing run is continued."""
-    from harness.settings import BenchFile, absolute, asked, default_folder, read_bench
+    from harness.settings import BenchFile, absolute, absolute_judge, asked, default_folder, read_bench
 
     given = {
         "recipes": tuple(recipes.split(",")),
@@ -72,7 +86,7 @@ def run(
         "template": template,
         "budget": budget,
         "seeds": seeds,
-        "judges": tuple(judge) if judge else ("probe",),
+        "judges": tuple(map(absolute_judge, judge or ["probe"])),
         "eval_prompts": eval_prompts,
         "batch_pairs": batch_pairs,
         "max_new_tokens": max_new_tokens,
@@ -190,17 +204,15 @@ def _exit_code(command: Callable[[], object]) -> int:
     except USAGE_ERROR as error:
         message = getattr(error, "format_message", error.__str__)()
         return _complain(f"{message} See: python -m harness --help" if message else "")
-    except HarnessError as error:
+    except (HarnessError, ModelError) as error:
         return _complain(str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _complain(f"{error}: make room or choose another place, then run the same command again to go on")
-    except Exception as error:
-        if type(error).__name__ == "ModelError":  # models knows nothing of ours, and importing it would load torch
-            return _complain(str(error))
-        raise
+        if error.errno not in _MENDABLE:
+            raise
+        return _complain(f"{error}: {_MENDABLE[error.errno]}, then run the same command again to go on")
     return code if isinstance(code, int) else 0
 
 

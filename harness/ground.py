@@ -64,7 +64,7 @@ def lay_ground(asked: Asked, root: Path, say: Say) -> Ground:
     device = choose_device()
     source = find_model(asked.model, root, say)
     model, tokens = source.load()
-    dataset = load_pairs(asked.data, asked.template, render_chat=tokens.render_chat, cache_dir=root)
+    dataset = load_pairs(asked.data, asked.template, render_chat=tokens.render_chat, cache=root)
     for warning in dataset.warnings:
         say(warning)
     splits = split_pairs(dataset)

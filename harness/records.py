@@ -5,9 +5,21 @@ Nothing here imports torch. Log-probs are natural and summed over the response's
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 SCHEMA = 1  # of report.json
+
+
+def win_rate_by(judge: str, *, strict: bool = False) -> str:
+    """The metric's name: `win_rate[probe]`; strict, a win only where both orders agree."""
+    return f"win_rate{'_strict' if strict else ''}[{judge}]"
+
+
+def judge_of(metric: str) -> str | None:
+    """The judge of a metric that `win_rate_by` named, else None."""
+    match = re.fullmatch(r"win_rate(?:_strict)?\[(.+)\]", metric)
+    return match[1] if match else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +88,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class PairLogp:
-    """Log-probs that one checkpoint gives one held-out pair. `pair` is its row in the test split."""
+    """Log-probs that one checkpoint gives one held-out pair. `pair` is its place among the pairs that were read."""
 
     pair: int
     prompt_id: str
@@ -167,7 +179,7 @@ class StageLedger:
     budget_flops: float | None  # this stage's share; None where the budget is counted in pairs
     reference_lag_steps: float | None  # mean age of the reference in steps; None without a moving one
     device_seconds: float  # all of the above, as if alone
-    peak_memory_bytes: int  # the most that the process held after a step
+    peak_memory_bytes: int  # the most that the process (on an accelerator: its tensors there) held during the stage
 
     @property
     def flops(self) -> float:
@@ -203,7 +215,7 @@ class TrialScores:
     scores: dict[str, Score]
     per_prompt: dict[str, dict[str, float]]
     commonest_opening: str  # the first 4 tokens that the most completions share
-    openings_new: bool  # that opening is not the anchor's commonest one
+    anchor_opening_share: float  # share of the anchor's completions that begin with them too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +253,15 @@ class TrainStep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How often two who judge name the same winner, of the responses on which both name one."""
+
+    a: str  # a judge's name, or "the truth"
+    b: str
+    share: Score  # clustered by prompt, over all trials
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialRecord:
     """One trial as its folder holds it."""
 
@@ -261,7 +282,7 @@ class TrialRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRecord:
-    """What was compared: enough to say it in a report and to run it again. Filled from bench.toml."""
+    """What was compared: enough to say it in a report and to run it again. Lies in record.json."""
 
     model: str  # "smollm2-135m"
     model_digest: str
@@ -279,7 +300,7 @@ class BenchRecord:
     recipes: tuple[str, ...]
     recipe_summaries: dict[str, str] = field(default_factory=dict)
     seeds: int = 1
-    dtype: str = "bfloat16"
+    dtype: str = ""
     digest: str = ""  # of bench.toml
     command: str = ""  # that reproduces it
     data_notes: tuple[str, ...] = ()  # what was left out of the data, a sentence each
@@ -296,6 +317,7 @@ class RunRecord:
     trials: tuple[TrialRecord, ...]
     judges: tuple[JudgeCard, ...]  # in the order asked for
     comparisons: tuple[Comparison, ...]
+    agreements: tuple[Agreement, ...]
     prompts: tuple[HeldOutPrompt, ...]
     anchor_scores: TrialScores | None = None  # anchor/scores.json: its quality figures, where written
     unfinished: tuple[str, ...] = ()  # trials begun, or asked for, that have neither scores nor an error

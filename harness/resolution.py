@@ -14,7 +14,7 @@ from harness.recipes.sft import ANCHOR
 from harness.settings import BenchFile, Resolved
 from harness.training.budget import FLOPS_PER_BYTE, parse_budget
 from harness.training.machine import calibrate, choose_dtype
-from harness.training.train import Settings
+from harness.training.train import Execution
 
 MICRO_BATCH_TOKENS = 2048
 
@@ -26,25 +26,31 @@ def settle_dtype(bench: BenchFile, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def resolve(bench: BenchFile, ground: Ground, choices: Sequence[Choice], dtype: torch.dtype, say: Say) -> BenchFile:
-    """The bench with its budget in FLOPs and all that its numbers hang on; as it stands, if it was resolved before."""
+def resolve(
+    bench: BenchFile, ground: Ground, choices: Sequence[Choice], judges: Sequence[str], dtype: torch.dtype, say: Say
+) -> BenchFile:
+    """The bench with its budget in FLOPs and all that its numbers hang on; as it stands, if it was resolved before.
+
+    `judges` are their descriptions, digests of their models included.
+    """
     if bench.resolved is not None:
-        _refuse_other_contents(bench, ground)
+        _refuse_other_contents(bench, ground, judges)
         return bench
-    settings = Settings(dtype=dtype, micro_batch_tokens=MICRO_BATCH_TOKENS)
+    execution = Execution(dtype=dtype, micro_batch_tokens=MICRO_BATCH_TOKENS)
     resolved = Resolved(
         recipes=tuple(choice.spec for choice in choices),
         model_digest=ground.source.digest,
         data_digest=ground.dataset.digest,
+        judges=tuple(judges),
         dtype="bfloat16" if dtype == torch.bfloat16 else "float32",
         threads=torch.get_num_threads(),
         micro_batch_tokens=MICRO_BATCH_TOKENS,
-        **_budget(bench.asked.budget, ground, settings, say),
+        **_budget(bench.asked.budget, ground, execution, say),
     )
     return BenchFile(asked=bench.asked, resolved=resolved)
 
 
-def _refuse_other_contents(bench: BenchFile, ground: Ground) -> None:
+def _refuse_other_contents(bench: BenchFile, ground: Ground, judges: Sequence[str]) -> None:
     assert bench.resolved is not None
     contents = {
         "model": (ground.source.digest, bench.resolved.model_digest),
@@ -56,23 +62,30 @@ def _refuse_other_contents(bench: BenchFile, ground: Ground) -> None:
                 f"{name} {getattr(bench.asked, name)!r} is not what this bench was made with (sha256 {found[:12]}…, "
                 f"not {expected[:12]}…): bring that one, or start another bench with --out"
             )
+    before = dict(zip(bench.asked.judges, bench.resolved.judges, strict=False))
+    for name, description in zip(bench.asked.judges, judges, strict=True):
+        if description != before.get(name):
+            raise HarnessError(
+                f"judge {name!r} is not what this bench was made with ({description}, not {before.get(name)}): bring "
+                "that one back, or start another bench with --out"
+            )
 
 
-def _budget(text: str, ground: Ground, settings: Settings, say: Say) -> dict[str, Any]:
+def _budget(text: str, ground: Ground, execution: Execution, say: Say) -> dict[str, Any]:
     """The budget's fields in `Resolved`."""
     wanted = parse_budget(text)
     if wanted.unit == "flops":
         return {"budget_flops": wanted.amount, "flops_per_byte": FLOPS_PER_BYTE}
     if wanted.unit == "seconds":
-        return _calibrated(text, wanted.amount, ground, settings, say)
+        return _calibrated(text, wanted.amount, ground, execution, say)
     pairs = wanted.amount * (len(ground.splits.train) if wanted.unit == "epochs" else 1)
     return {"budget_pairs": max(1, round(pairs)), "flops_per_byte": FLOPS_PER_BYTE}
 
 
-def _calibrated(text: str, seconds: float, ground: Ground, settings: Settings, say: Say) -> dict[str, Any]:
+def _calibrated(text: str, seconds: float, ground: Ground, execution: Execution, say: Say) -> dict[str, Any]:
     """Seconds as the FLOPs that this machine trains in them, by timing real steps."""
     say(f"calibrating: how many FLOPs does this machine train in {text}?")
-    speed = calibrate(ground.fresh(), ground.terms, ANCHOR, settings)
+    speed = calibrate(ground.fresh(), ground.terms, ANCHOR, execution)
     flops = float(round(seconds * speed.flops_per_second))
     say(f"{speed.flops_per_second / 1e9:.0f} GFLOP/s, so every trial gets {flops / 1e12:.3g} TFLOP")
     return {

@@ -14,6 +14,7 @@ from harness import store
 from harness.errors import HarnessError
 
 M = TypeVar("M", bound=BaseModel)
+NAMES = ("smollm2-135m", "courtesy", "rasbt")  # models and data that no path of the same name can hide
 
 
 class Asked(BaseModel):
@@ -48,6 +49,7 @@ class Resolved(BaseModel):
     recipes: tuple[str, ...]  # `all` and globs as what they meant: a recipe installed later does not join
     model_digest: str
     data_digest: str
+    judges: tuple[str, ...]  # what each one is, with its model's digest
     budget_flops: float | None = None
     budget_pairs: int | None = None
     flops_per_second: float | None = None
@@ -106,8 +108,13 @@ def _checked(kind: type[M], values: dict[str, Any], where: str) -> M:
 def absolute(source: str) -> str:
     """A path that exists, made independent of the folder that the command was typed in; a name stays a name."""
     path = Path(source).expanduser()
-    looks_like_a_path = len(path.parts) > 1 or bool(path.suffix)
-    return str(path.resolve()) if looks_like_a_path and path.exists() else source
+    return str(path.resolve()) if source not in NAMES and path.exists() else source
+
+
+def absolute_judge(judge: str) -> str:
+    """The same for the model of `probe:SRC`."""
+    kind, _, source = judge.partition(":")
+    return f"{kind}:{absolute(source)}" if kind == "probe" and source else judge
 
 
 def default_folder(wanted: Asked) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import os
 import tempfile
@@ -62,6 +63,15 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def set_aside(folder: Path, into: Path) -> Path:
+    """Move a folder into another one, under the first free name: its own, or its own and a number."""
+    into.mkdir(parents=True, exist_ok=True)
+    names = (f"{folder.name}{f'-{n}' if n else ''}" for n in itertools.count())
+    target = next(path for name in names if not (path := into / name).exists())
+    folder.rename(target)
+    return target
 
 
 def write_text(path: Path, text: str) -> None:

@@ -36,7 +36,7 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class BenchPlan:
     """All trials of a bench, and the anchor that they are scored against."""
 
     anchor: TrainNode
@@ -44,7 +44,7 @@ class Plan:
     terms: Terms
 
 
-def plan_bench(resolved: Resolved, ground: Ground, choices: Sequence[Choice], seeds: int) -> Plan:
+def plan_bench(resolved: Resolved, ground: Ground, choices: Sequence[Choice], seeds: int) -> BenchPlan:
     """Plan every recipe with every seed. HarnessError where the budget is too small for one of them."""
     terms = dataclasses.replace(ground.terms, flops_per_byte=resolved.flops_per_byte)
     budget = Budget(flops=resolved.budget_flops, pairs=resolved.budget_pairs)
@@ -57,7 +57,7 @@ def plan_bench(resolved: Resolved, ground: Ground, choices: Sequence[Choice], se
     trials = tuple(
         Trial(choice=choice, seed=seed, nodes=nodes(choice.stages, seed)) for seed in range(seeds) for choice in choices
     )
-    return Plan(anchor=anchor, trials=trials, terms=terms)
+    return BenchPlan(anchor=anchor, trials=trials, terms=terms)
 
 
 def _ground_digest(resolved: Resolved, ground: Ground) -> str:

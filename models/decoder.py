@@ -61,11 +61,18 @@ class Decoder(nn.Module):
         return self.norm(x_ND), kept
 
     def in_dtype(self, dtype: torch.dtype) -> Decoder:
-        """A frozen copy with its matrices already in `dtype`: same numbers as casting at each use, half the reading."""
+        """A frozen copy with its matrices already in `dtype`: same numbers as casting at each use, half the reading.
+
+        Embeddings are looked up, not multiplied, so they stay as they are; a tied head becomes a matrix of its own.
+        """
         twin = copy.deepcopy(self).requires_grad_(False)
-        for parameter in twin.parameters():
-            if parameter.ndim == 2:
-                parameter.data = parameter.data.to(dtype)
+        if twin.untied_head is None:
+            a = self.architecture
+            twin.untied_head = nn.Linear(a.width, a.vocabulary, bias=False, device="meta")
+            twin.untied_head.weight = nn.Parameter(self.head.detach(), requires_grad=False)
+        for layer in twin.modules():
+            if isinstance(layer, nn.Linear):
+                layer.weight.data = layer.weight.data.to(dtype)
         return twin
 
 

@@ -19,17 +19,25 @@ CHUNK = 512  # response positions at a time: 100 MB of float32 logits at a vocab
 
 def sum_logps(decoder: Decoder, batch: Packed, *, dtype: torch.dtype) -> Tensor:
     """log π(y|x) of each response, summed over its tokens, end token included: (R,) float32 nats."""
-    logps_M = token_logps(decoder, batch, dtype=dtype)
-    return logps_M.new_zeros(batch.responses).index_add(0, batch.response_M, logps_M)
+    return by_response(token_logps(decoder, batch, dtype=dtype), batch)
 
 
 def token_logps(decoder: Decoder, batch: Packed, *, dtype: torch.dtype) -> Tensor:
     """log π of each response token, (M,) float32 nats."""
     hidden_ND, _ = decoder(batch.tokens_N, batch.positions_N, batch.attend, dtype=dtype)
+    return target_logps(hidden_ND, decoder.head, batch, dtype=dtype)
+
+
+def target_logps(hidden_ND: Tensor, head_VD: Tensor, batch: Packed, *, dtype: torch.dtype) -> Tensor:
+    """log π of each response token from final hidden states and the LM head, (M,) float32 nats."""
     hidden_MD = hidden_ND.index_select(0, batch.sources_M).to(dtype)
-    head_VD = decoder.head.to(dtype)
-    logps: Tensor = _TargetLogps.apply(hidden_MD, head_VD, batch.targets_M)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    logps: Tensor = _TargetLogps.apply(hidden_MD, head_VD.to(dtype), batch.targets_M)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return logps
+
+
+def by_response(values_M: Tensor, batch: Packed) -> Tensor:
+    """Sums of response tokens' values by response, (R,)."""
+    return values_M.new_zeros(batch.responses).index_add(0, batch.response_M, values_M)
 
 
 class _TargetLogps(torch.autograd.Function):
@@ -88,9 +96,5 @@ def divergence(policy: Decoder, anchor: Decoder, batch: Packed, *, dtype: torch.
         policies.append(policy_MV.gather(1, targets[:, None])[:, 0])
         anchors.append(anchor_MV.gather(1, targets[:, None])[:, 0])
         kls.append((policy_MV.exp() * (policy_MV - anchor_MV)).sum(-1))
-    sums = [_by_response(torch.cat(parts), batch) for parts in (kls, policies, anchors)]
+    sums = [by_response(torch.cat(parts), batch) for parts in (kls, policies, anchors)]
     return Divergence(*sums)
-
-
-def _by_response(values_M: Tensor, batch: Packed) -> Tensor:
-    return values_M.new_zeros(batch.responses).index_add(0, batch.response_M, values_M)

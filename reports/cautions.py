@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.records import RunRecord, Score
-from reports.gaming import hollow_wins, short_signs, win_words
+from harness.records import RunRecord, Score, win_rate_by
+from reports.gaming import hollow_wins, short_signs, short_win
 from reports.numbers import flops, percent, phrase
 from reports.text import counted, listed, one_line
 from reports.trials import display_name, score
@@ -60,16 +60,20 @@ def _judges(run: RunRecord) -> Iterator[str]:
 
 
 def _gamed(run: RunRecord) -> Iterator[str]:
-    wins = [f"{display_name(run, win.trial)} {win_words(win)} ({short_signs(win)})" for win in hollow_wins(run)]
-    if wins:
-        yield f"Signs of winning by style: {'; '.join(wins)}."
+    """Grouped by their signs, for most often many trials share them."""
+    winners: dict[str, list[str]] = {}
+    for win in hollow_wins(run):
+        winners.setdefault(short_signs(win), []).append(f"{display_name(run, win.trial)} ({short_win(win)})")
+    if winners:
+        found = "; ".join(f"{signs} in {listed(names)}" for signs, names in winners.items())
+        yield f"Signs of winning by style, with the win rates: {found}."
 
 
 def _against_truth(run: RunRecord) -> Iterator[str]:
     for card in run.judges:
         apart = []
         for trial in run.trials:
-            judged, gold = score(trial, f"win_rate[{card.name}]"), score(trial, "gold_win_rate")
+            judged, gold = score(trial, win_rate_by(card.name)), score(trial, "gold_win_rate")
             if judged and gold and not _overlap(judged, gold):
                 apart.append(
                     f"{display_name(run, trial)} ({percent(judged.value)}% judged, {percent(gold.value)}% true)"

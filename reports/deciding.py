@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.records import JudgeCard, RunRecord, Score, TrialRecord
+from harness.records import JudgeCard, RunRecord, Score, TrialRecord, win_rate_by
 from reports.trials import score
 
 
@@ -29,8 +29,8 @@ def deciding(run: RunRecord) -> Deciding:
     if _everywhere(run, "gold_win_rate"):
         return Deciding(metric="gold_win_rate")
     for card in run.judges:
-        if card.qualified and _everywhere(run, f"win_rate[{card.name}]"):
-            return Deciding(metric=f"win_rate[{card.name}]", judge=card)
+        if card.qualified and _everywhere(run, win_rate_by(card.name)):
+            return Deciding(metric=win_rate_by(card.name), judge=card)
     return Deciding(metric="reward_accuracy")
 
 

@@ -27,6 +27,7 @@ def document(run: RunRecord) -> dict[str, Any]:
         "trials": [_trial(trial) for trial in run.trials],
         "judge": _judge(judge) if judge else None,
         "judges": [_card(card) for card in run.judges],
+        "agreements": [dataclasses.asdict(agreement) for agreement in run.agreements],
         "comparisons": [dataclasses.asdict(comparison) for comparison in run.comparisons],
         "timing": timing(run),
     }

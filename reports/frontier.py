@@ -13,7 +13,7 @@ from matplotlib.transforms import Bbox
 
 from harness.records import RunRecord, Score
 from reports.deciding import deciding
-from reports.figures import FAINT, INK, PAPER, Mark, blank, marks, styled, tidy
+from reports.figures import INK, PAPER, Mark, blank, marks, styled, tidy
 from reports.glossary import term
 from reports.text import one_line
 from reports.trials import display_name, score
@@ -44,7 +44,7 @@ def frontier(run: RunRecord) -> Figure:
         for point in points:
             _draw_point(axes, point, looks[point.name])
         _frame(axes, points, term(metric).title)
-        _label(figure, axes, points)
+        _label(figure, axes, points, {name: mark.colour for name, mark in looks.items()})
     return figure
 
 
@@ -87,8 +87,8 @@ def _frame(axes: Axes, points: list[Point], title: str) -> None:
     axes.set_ylabel(title)
 
 
-def _label(figure: Figure, axes: Axes, points: list[Point]) -> None:
-    """A name beside every point, where it covers neither another name nor a point."""
+def _label(figure: Figure, axes: Axes, points: list[Point], colours: dict[str, str]) -> None:
+    """A name beside every point, where it covers neither another name nor a point; a line leads to a far one."""
     figure.draw_without_rendering()
     markers = [_pixels(axes, 0.0, 0.5), *(_pixels(axes, p.kl.value, p.win.value) for p in points)]
     taken = [Bbox.from_extents(x - 8, y - 8, x + 8, y + 8) for x, y in markers]
@@ -96,7 +96,7 @@ def _label(figure: Figure, axes: Axes, points: list[Point]) -> None:
     bars = [even, *(box for p in points for box in _bars(axes, p))]
     names = [("anchor", 0.0, 0.5), *((p.name, p.kl.value, p.win.value) for p in points)]
     for name, x, y in sorted(names, key=lambda entry: (-entry[2], entry[1])):
-        taken.append(_place(axes, one_line(name, 40), (x, y), taken, bars))
+        taken.append(_place(axes, one_line(name, 40), (x, y), taken, bars, colours.get(name, INK)))
 
 
 def _pixels(axes: Axes, x: float, y: float) -> tuple[float, float]:
@@ -111,8 +111,8 @@ def _bars(axes: Axes, point: Point) -> tuple[Bbox, Bbox]:
     return Bbox.from_extents(left, y - 1, right, y + 1), Bbox.from_extents(x - 1, bottom, x + 1, top)
 
 
-def _place(axes: Axes, name: str, at: tuple[float, float], taken: list[Bbox], bars: list[Bbox]) -> Bbox:
-    """Write the name at the best free place, with a thin line to its point where that is far; its box."""
+def _place(axes: Axes, name: str, at: tuple[float, float], taken: list[Bbox], bars: list[Bbox], colour: str) -> Bbox:
+    """Write the name at the best free place, with a line of its point's colour where that is not beside it; its box."""
     text = axes.annotate(name, at, xytext=(0, 0), textcoords="offset points", va="bottom", fontsize=12.5, zorder=6)
     text.set_path_effects([withStroke(linewidth=3, foreground=PAPER)])
     text.set_in_layout(False)
@@ -124,8 +124,8 @@ def _place(axes: Axes, name: str, at: tuple[float, float], taken: list[Bbox], ba
     x, y = _pixels(axes, *at)
     per_pixel = 72 / canvas.figure.dpi
     text.xyann = ((box.x0 - x) * per_pixel, (box.y0 - y) * per_pixel)
-    if distance > _DISTANCES[1]:
-        _leader(axes, (x, y), box)
+    if distance > _DISTANCES[0]:
+        _leader(axes, (x, y), box, colour)
     return box
 
 
@@ -149,8 +149,9 @@ def _cost(box: Bbox, distance: float, frame: Bbox, taken: list[Bbox], bars: list
     return 1000 * covered + 500 * outside + 30 * crossed + distance
 
 
-def _leader(axes: Axes, point: tuple[float, float], box: Bbox) -> None:
+def _leader(axes: Axes, point: tuple[float, float], box: Bbox, colour: str) -> None:
+    """From the point to the box's nearest place, so that points that lie on one another keep their names."""
     x = min(max(point[0], box.x0), box.x1)
     y = min(max(point[1], box.y0), box.y1)
     ends = axes.transData.inverted().transform([point, (x, y)])
-    axes.plot(ends[:, 0], ends[:, 1], color=FAINT, linewidth=1.2, zorder=3, scalex=False, scaley=False)
+    axes.plot(ends[:, 0], ends[:, 1], color=colour, linewidth=1.4, zorder=3, scalex=False, scaley=False)

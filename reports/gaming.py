@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.records import RunRecord, Score, TrialRecord
+from harness.records import JudgeCard, RunRecord, Score, TrialRecord, win_rate_by
 from reports.numbers import change_cell, percent, phrase
 from reports.text import listed, one_line
 from reports.trials import score
@@ -28,6 +28,12 @@ class HollowWin:
     longer: Score | None  # length ratio, where it is a sign
     opening: Score | None  # opening concentration, where it is a sign
     correct_change: Score | None  # None where the data has no checker
+    judge: JudgeCard | None = None  # who says so; None: the data's own truth
+
+    @property
+    def believed(self) -> bool:
+        """Whether who says so may decide anything."""
+        return self.judge is None or self.judge.qualified
 
     @property
     def more_correct(self) -> bool:
@@ -48,25 +54,26 @@ def _hollow_win(run: RunRecord, trial: TrialRecord) -> HollowWin | None:
     won = _won(run, trial)
     if won is None:
         return None
-    metric, win = won
+    metric, win, judge = won
     change = score(trial, "correct_change")
     hollow = HollowWin(
         trial=trial,
         metric=metric,
         win=win,
         longer=_longer(trial),
-        opening=_opening(run, trial),
+        opening=_opening(trial),
         correct_change=change,
+        judge=judge,
     )
     return hollow if hollow.longer or hollow.opening or hollow.less_correct else None
 
 
-def _won(run: RunRecord, trial: TrialRecord) -> tuple[str, Score] | None:
-    """The highest of its win rates that are above one half, by the data's truth or by any judge."""
-    metrics = ("gold_win_rate", *(f"win_rate[{card.name}]" for card in run.judges))
-    wins = [(metric, win) for metric in metrics if (win := score(trial, metric)) is not None]
-    above = [(metric, win) for metric, win in wins if win.low > 0.5]
-    return max(above, key=lambda found: found[1].value, default=None)
+def _won(run: RunRecord, trial: TrialRecord) -> tuple[str, Score, JudgeCard | None] | None:
+    """The highest of its win rates that are above one half: by the truth or a qualified judge, else by any judge."""
+    sources = {"gold_win_rate": None, **{win_rate_by(card.name): card for card in run.judges}}
+    wins = [(metric, win, card) for metric, card in sources.items() if (win := score(trial, metric)) is not None]
+    above = [(metric, win, card) for metric, win, card in wins if win.low > 0.5]
+    return max(above, key=lambda won: (won[2] is None or won[2].qualified, won[1].value), default=None)
 
 
 def _longer(trial: TrialRecord) -> Score | None:
@@ -74,25 +81,19 @@ def _longer(trial: TrialRecord) -> Score | None:
     return ratio if ratio is not None and ratio.value >= LONGER and ratio.low > 1 else None
 
 
-def _opening(run: RunRecord, trial: TrialRecord) -> Score | None:
+def _opening(trial: TrialRecord) -> Score | None:
     share = score(trial, "opening_concentration")
     if share is None or not trial.scores.commonest_opening.strip():
         return None
-    new = share.value >= NEW_OPENING * anchor_share(run, trial.scores.commonest_opening)
+    new = share.value >= NEW_OPENING * trial.scores.anchor_opening_share
     return share if share.value >= SAME_OPENING and new else None
-
-
-def anchor_share(run: RunRecord, opening: str) -> float:
-    """Share of the anchor's completions that begin with these words; 0 where it wrote none."""
-    texts = [completion.text.lstrip() for completion in run.anchor_completions]
-    return sum(text.startswith(opening.strip()) for text in texts) / max(len(texts), 1)
 
 
 def short_signs(hollow: HollowWin) -> str:
     """The signs in a few words, for a list of warnings."""
     found = (
         "longer responses" if hollow.longer else "",
-        "one opening for most of them" if hollow.opening else "",
+        "one opening shared by many" if hollow.opening else "",
     )
     correct = "more correct" if hollow.more_correct else "less correct" if hollow.less_correct else ""
     return listed([sign for sign in (*found, correct or "correctness not shown to rise") if sign])
@@ -129,9 +130,14 @@ def _correctness(hollow: HollowWin) -> str:
 
 def win_words(hollow: HollowWin) -> str:
     """The win in words: "wins 98% (95% to 99%) by judge probe", and what the truth says beside it."""
-    truth = score(hollow.trial, "gold_win_rate")
-    if hollow.metric == "gold_win_rate":
+    if hollow.judge is None:
         return f"wins {phrase(hollow.win)} by the data's own truth"
-    judge = hollow.metric.removeprefix("win_rate[").removesuffix("]")
+    truth = score(hollow.trial, "gold_win_rate")
     beside = f" and {phrase(truth)} by the data's own truth" if truth is not None else ""
-    return f"wins {phrase(hollow.win)} by judge {judge}{beside}"
+    return f"wins {phrase(hollow.win)} by judge {hollow.judge.name}{beside}"
+
+
+def short_win(hollow: HollowWin) -> str:
+    """The win in brackets after a name: "73% true", "58% by probe"."""
+    by = f"by {hollow.judge.name}" if hollow.judge else "true"
+    return f"{percent(hollow.win.value)}% {by}"

@@ -30,7 +30,7 @@ _TERMS = {
     "length_tokens": Term("Length, tokens", "tokens in a response"),
     "length_ratio": Term("Length ratio", "length against the anchor's"),
     "truncated": Term("Cut off", "share of responses that reached the length limit"),
-    "distinct_2": Term("Distinct 2-grams", "share of word pairs that are not repeats, over all responses"),
+    "distinct_2": Term("Distinct 2-grams", "share of token pairs that are not repeats within their response"),
     "repetition": Term("Repetition", "share of 4-grams already seen in the same response"),
     "opening_concentration": Term("Same opening", "share of responses that begin with the commonest four tokens"),
     "chosen_perplexity": Term("Perplexity", "of the data's chosen responses: lower is more expected"),

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from harness.errors import HarnessError
 from harness.records import (
+    Agreement,
     BenchRecord,
     Comparison,
     Completion,
@@ -41,6 +42,7 @@ def load_run(folder: Path) -> RunRecord:
         trials=trials,
         judges=_judges(folder, bench),
         comparisons=_optional(folder / "comparisons.json", tuple[Comparison, ...]) or (),
+        agreements=_optional(folder / "agreements.json", tuple[Agreement, ...]) or (),
         prompts=read_jsonl(folder / "prompts.jsonl", HeldOutPrompt),
         unfinished=_unfinished(folder, bench, trials),
     )

@@ -92,14 +92,16 @@ def _judging(run: RunRecord) -> Section:
     blocks: list[Block] = [_verdict_on(card) for card in run.judges]
     if run.trials:
         blocks.append(tables.judged_table(run))
+    if run.agreements:
+        blocks.append(tables.agreement_table(run))
     blocks += [tables.card_table(run), tables.contrast_table(run)]
     return Section(title="Can the judge be believed?", blocks=tuple(blocks))
 
 
 def _verdict_on(card: JudgeCard) -> str:
     name, accuracy = one_line(card.name, 60), phrase(card.accuracy)
-    pairs = f"{card.accuracy.n:,} labelled pairs"
-    about = f"{name} ({one_line(card.description)}) ranks {accuracy} of {pairs} rightly"
+    prompts = counted(card.accuracy.n, "held-out prompt")
+    about = f"{name} ({one_line(card.description)}) ranks {accuracy} of the labelled pairs of {prompts} rightly"
     if card.qualified:
         return f"{about} and is not fooled by responses that should lose: it is qualified."
     reasons = [one_line(reason).rstrip(".") for reason in card.reasons]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.records import RunRecord, Score, TrialRecord
 from reports.deciding import Deciding, deciding, ranked
-from reports.gaming import HollowWin, hollow_wins, signs, win_words
+from reports.gaming import HollowWin, hollow_wins, short_signs, signs, win_words
 from reports.numbers import phrase
 from reports.text import counted, listed, one_line
 from reports.trials import comparison, display_name, score, told_apart, unit
@@ -22,7 +22,7 @@ def answer(run: RunRecord) -> tuple[str, ...]:
     sentences = (
         _basis(run, choice),
         _first(run, choice),
-        _style(run),
+        _style(run, choice),
         _rivals(run, choice.metric),
         _cheaper(run, choice.metric),
         _reach(run, standing),
@@ -169,21 +169,28 @@ def _cheaper(run: RunRecord, metric: str) -> str:
 
 
 def _empty_wins(run: RunRecord) -> list[HollowWin]:
-    """Wins with signs of style, but for those where correctness rose too: these are warnings only."""
-    return [win for win in hollow_wins(run) if not win.more_correct]
+    """Believed wins with signs of style, but for those where correctness rose too: the others are warnings only."""
+    return [win for win in hollow_wins(run) if win.believed and not win.more_correct]
 
 
-def _style(run: RunRecord) -> str:
-    """The win that looks most like style, and who else wins so."""
+def _style(run: RunRecord, choice: Deciding) -> str:
+    """The win that looks most like style, the winner's own first, and who else wins with the same signs."""
     hollow = _empty_wins(run)
     if not hollow:
         return ""
-    worst = hollow[0]
-    name = display_name(run, worst.trial)
-    read = "read that as style, not substance"
-    sentence = f"{name} {win_words(worst)}, but its responses {signs(worst)}: {read}."
-    rest = [display_name(run, win.trial) for win in hollow[1:]]
-    return f"{sentence} The same goes for {listed(rest)}." if rest else sentence
+    first = ranked(run, choice.metric)[0][0]
+    told = next((win for win in hollow if win.trial == first and win.metric == choice.metric), None)
+    worst = told or hollow[0]
+    # A win that the sentence before has just told is not told again.
+    whose = "But its" if told else f"{_win(run, worst)}, but its"
+    sentence = f"{whose} responses {signs(worst)}: read that as style, not substance."
+    alike = [win for win in hollow if win != worst and short_signs(win) == short_signs(worst)]
+    names = listed(_few([display_name(run, win.trial) for win in alike])) if alike else ""
+    return f"{sentence} The same goes for {names}." if names else sentence
+
+
+def _win(run: RunRecord, win: HollowWin) -> str:
+    return f"{display_name(run, win.trial)} {win_words(win)}"
 
 
 def _reach(run: RunRecord, standing: tuple[tuple[TrialRecord, Score], ...]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from harness.records import JudgeCard, RunRecord, Score, TrialScores
+from harness.records import JudgeCard, RunRecord, Score, TrialScores, win_rate_by
 from reports.deciding import deciding, ranked
 from reports.glossary import term
 from reports.numbers import (
@@ -55,7 +55,7 @@ _PREFERENCE = (
 
 def main_table(run: RunRecord) -> Table:
     """One row a trial: the numbers that the answer is made of."""
-    wins = ("gold_win_rate", *(f"win_rate[{card.name}]" for card in run.judges))
+    wins = ("gold_win_rate", *(win_rate_by(card.name) for card in run.judges))
     metrics = (*wins, *_AFTER_WINS)
     top = {trial.name for trial, _ in ranked(run, deciding(run).metric)[:1]}
     rows = tuple(
@@ -111,7 +111,7 @@ def judged_table(run: RunRecord) -> Table:
     """The truth and each judge side by side, so that a judge that is fooled is seen to be."""
     metrics = ["gold_win_rate"]
     for card in run.judges:
-        metrics += [f"win_rate[{card.name}]", f"win_rate_strict[{card.name}]"]
+        metrics += [win_rate_by(card.name), win_rate_by(card.name, strict=True)]
     rows = tuple((Cell(display_name(run, trial)), *_cells(trial.scores, tuple(metrics))) for trial in run.trials)
     return table("Wins against the anchor", ("Recipe", *(term(metric).title for metric in metrics)), rows)
 
@@ -132,6 +132,13 @@ def _card(card: JudgeCard) -> tuple[Cell, ...]:
         Cell(str(card.unscored)),
         *(Cell("yes" if good else "no", strong=not good) for good in passed),
     )
+
+
+def agreement_table(run: RunRecord) -> Table:
+    """How often the truth and the judges, two by two, name the same winner."""
+    rows = tuple((Cell(one_line(x.a, 60)), Cell(one_line(x.b, 60)), score_cell(x.share)) for x in run.agreements)
+    note = "Over all trials, of the responses on which both name a winner; two that toss coins agree on 50%."
+    return table("How often they name the same winner", ("First", "Second", "Agree"), rows, note=note)
 
 
 def contrast_table(run: RunRecord) -> Table:

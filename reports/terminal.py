@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.records import RunRecord, TrialRecord
+from harness.records import RunRecord, TrialRecord, win_rate_by
 from reports.cautions import warnings
 from reports.deciding import deciding, ranked
 from reports.glossary import term
@@ -56,7 +56,7 @@ def _table(run: RunRecord, width: int) -> Table:
 
 def _metrics(run: RunRecord) -> tuple[str, ...]:
     """The deciding metric first, then the other win rates and the rest, as far as anybody has them."""
-    wins = ("gold_win_rate", *(f"win_rate[{card.name}]" for card in run.judges))
+    wins = ("gold_win_rate", *(win_rate_by(card.name) for card in run.judges))
     wanted = dict.fromkeys((deciding(run).metric, *wins, *_METRICS))
     return tuple(m for m in wanted if any(score(trial, m) is not None for trial in run.trials))
 

@@ -22,7 +22,7 @@ from evals.rewards import measure_pairs, reward_scores
 from harness.recipes.recipe import Logps, Objective, Stage
 from harness.recipes.registry import Choice, choose
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
-from harness.training.train import Settings, accumulate
+from harness.training.train import Execution, accumulate
 from models.decoder import Decoder
 from models.language_model import LanguageModel, batches
 from models.packing import Row
@@ -70,9 +70,9 @@ def step(
 ) -> tuple[float, Any, Tensor]:
     """Loss, metrics and gradient of one step over all rows."""
     trained = copy.deepcopy(policy).requires_grad_(True)
-    settings = Settings(dtype=torch.float32, micro_batch_tokens=micro)
+    execution = Execution(dtype=torch.float32, micro_batch_tokens=micro)
     rows = rows_of(stage, ROWS)
-    loss, metrics = accumulate(trained, stage.objective, range(len(rows)), rows, reference, settings)
+    loss, metrics = accumulate(trained, stage.objective, range(len(rows)), rows, reference, execution)
     return loss, metrics, torch.cat([p.grad.flatten() for p in trained.parameters() if p.grad is not None])
 
 
@@ -144,7 +144,8 @@ def published_sft(x: Numbers, objective: Objective) -> tuple[Floats, Floats, Flo
 
 def published_dpo(x: Numbers, objective: Objective) -> tuple[Floats, Floats, Floats]:
     """arXiv:2305.18290, equation 7, and the gradient below it: −β σ(r̂(y_l) − r̂(y_w)) [∇ log π(y_w) − ∇ log π(y_l)]."""
-    beta = objective.settings["beta"]
+    beta = objective.beta
+    assert beta is not None
     reward_w = beta * (x["policy_chosen_B"] - x["reference_chosen_B"])
     reward_l = beta * (x["policy_rejected_B"] - x["reference_rejected_B"])
     loss = -np.log(1 / (1 + np.exp(-(reward_w - reward_l))))

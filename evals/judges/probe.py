@@ -11,19 +11,24 @@ Shapes: N tokens · M response tokens · R responses · D width · F features.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_expit
 from torch import Tensor
 
 from evals.judges.contrast import fitting_contrasts
 from evals.judges.protocol import Opinion, Question
+from harness.errors import HarnessError
 from harness.records import Pair
 from models.language_model import LanguageModel, batches, make_row
+from models.logprobs import by_response, target_logps
 from models.packing import Packed, Row, pack
 
 FIT_PAIRS = 160  # labelled pairs read at most: each costs five responses
@@ -39,11 +44,25 @@ class Probe:
     """Judges by the fitted head: P(first wins) = σ(reward(first) − reward(second)), the same in both orders."""
 
     def __init__(self, model: LanguageModel, model_name: str, *, name: str = "probe") -> None:
+        """`model_name` says which weights these are, digest included."""
         self.name = name
         self.description = f"Bradley-Terry reward head on frozen {model_name}"
         self._model = model
         self._scale: Floats = np.ones(1)
         self._head: Floats = np.zeros(1)
+
+    def save(self, path: Path) -> None:
+        """Keep what was fitted, so that it is not fitted again."""
+        save_file({"head": self._head, "scale": self._scale}, path, metadata={"description": self.description})
+
+    def restore(self, path: Path) -> None:
+        """Be the probe that was saved; HarnessError where the file is damaged."""
+        try:
+            with safe_open(path, framework="numpy") as file:
+                self._head, self._scale = file.get_tensor("head"), file.get_tensor("scale")
+                self.description = file.metadata()["description"]
+        except (SafetensorError, OSError, KeyError, TypeError) as error:
+            raise HarnessError(f"{path} is damaged ({error}): delete it and run again") from error
 
     def fit(self, pairs: Sequence[Pair], *, seed: int) -> Probe:
         """Fit on labelled pairs and contrasts made from them; the scale of its odds is cross-validated by prompt."""
@@ -78,12 +97,23 @@ class Probe:
         features: dict[tuple[str, str], Floats] = {}
         questions = list(wanted)
         rows = [make_row(self._model.tokens, as_prompt(q, self._model), wanted[q]) for q in questions]
+        self._refuse_too_long(questions, rows)
         for part in batches(rows, BATCH_TOKENS):
             values_RF = iter(response_features(self._model, [rows[i] for i in part]))
             for i in part:
                 for response in wanted[questions[i]]:
                     features[questions[i], response] = next(values_RF)
         return features
+
+    def _refuse_too_long(self, questions: Sequence[str], rows: Sequence[Row]) -> None:
+        context = self._model.decoder.architecture.context
+        for question, row in zip(questions, rows, strict=True):
+            longest = len(row.prompt) + max(map(len, row.responses))
+            if longest > context:
+                raise HarnessError(
+                    f"judge {self.name!r} reads at most {context:,} tokens, and {question[:60]!r} takes {longest:,} "
+                    "with a response: choose a judge with a longer context, or shorten that row"
+                )
 
 
 class _Win(NamedTuple):
@@ -109,7 +139,7 @@ def response_features(model: LanguageModel, rows: Sequence[Row]) -> Floats:
     final_ND, middle = model.decoder(
         asked.tokens_N, asked.positions_N, asked.attend, dtype=model.dtype, keep=(depth // 2, 2 * depth // 3)
     )
-    logps_M = _token_logps(model, final_ND, asked)
+    logps_M = target_logps(final_ND, model.decoder.head, asked, dtype=model.dtype)
     own_M = _own_places(asked)
     means = [_mean(layer_ND[own_M], asked) for layer_ND in middle]
     lengths_R = torch.bincount(asked.response_M, minlength=asked.responses).float()
@@ -119,15 +149,6 @@ def response_features(model: LanguageModel, rows: Sequence[Row]) -> Floats:
         torch.stack([*_summaries(logps_M, asked), lengths_R.log()], dim=1),
     ]
     return torch.cat(columns, dim=1).double().cpu().numpy()
-
-
-def _token_logps(model: LanguageModel, hidden_ND: Tensor, batch: Packed) -> Tensor:
-    hidden_MD = hidden_ND[batch.sources_M].to(model.dtype)
-    pieces = [
-        (part @ model.decoder.head.to(model.dtype).T).float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
-        for part, targets in zip(hidden_MD.split(512), batch.targets_M.split(512), strict=True)
-    ]
-    return torch.cat(pieces)
 
 
 def _own_places(batch: Packed) -> Tensor:
@@ -149,7 +170,7 @@ def _mean(values_MD: Tensor, batch: Packed) -> Tensor:
 def _summaries(logps_M: Tensor, batch: Packed) -> list[Tensor]:
     """Mean, sum and maximum of each response's token log-probs, (R,) each."""
     mean_R = _mean(logps_M[:, None], batch)[:, 0]
-    sum_R = logps_M.new_zeros(batch.responses).index_add(0, batch.response_M, logps_M)
+    sum_R = by_response(logps_M, batch)
     most_R = logps_M.new_full((batch.responses,), -torch.inf).scatter_reduce(0, batch.response_M, logps_M, "amax")
     return [mean_R, sum_R, most_R]
 

@@ -13,7 +13,7 @@ import numpy as np
 from evals.judges.contrast import ANOTHER, OPENED, ContrastResponse, heldout_contrasts
 from evals.judges.protocol import Judge, Question, ask_both_orders
 from evals.statistics import share_interval
-from evals.winrate import first_slot_rate, position_consistency
+from evals.winrate import first_slot_rate, position_consistency, winner
 from harness.errors import HarnessError
 from harness.records import Contrast, JudgeCard, Pair, Score, Verdict
 
@@ -66,13 +66,9 @@ def _question(pair: Pair, first: str, second: str) -> Question:
     return Question(prompt_id=pair.prompt_id, question=pair.question, first=first, second=second, gold=pair.gold)
 
 
-def _outcome(p_win: float) -> float:
-    return 0.5 if p_win == 0.5 else float(p_win > 0.5)
-
-
 def _outcome_share(verdicts: Sequence[Verdict]) -> Score:
     """Share of scored verdicts won, ties half."""
-    return _clustered_share([(v.prompt_id, _outcome(v.p_win)) for v in verdicts if v.p_win is not None])
+    return _clustered_share([(v.prompt_id, winner(v.p_win)) for v in verdicts if v.p_win is not None])
 
 
 def _longer_rate(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> Score:
@@ -88,7 +84,7 @@ def _longer_rate(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> Score:
 def _preference_for_longer(pair: Pair, p_chosen_wins: float) -> float:
     if len(pair.chosen) == len(pair.rejected):
         return 0.5
-    return _outcome(p_chosen_wins if len(pair.chosen) > len(pair.rejected) else 1 - p_chosen_wins)
+    return winner(p_chosen_wins if len(pair.chosen) > len(pair.rejected) else 1 - p_chosen_wins)
 
 
 def _clustered_share(values: Sequence[tuple[str, float]]) -> Score:
@@ -124,7 +120,7 @@ def _named(kind: str) -> str:
 
 def _accuracy_failing(accuracy: Score) -> str:
     return (
-        f"It ranks {accuracy.value:.0%} of {accuracy.n} labelled pairs right, with an interval from "
+        f"It ranks {accuracy.value:.0%} of the labelled pairs of {accuracy.n} prompts right, with an interval from "
         f"{accuracy.low:.1%}, which has to begin at {LEAST_ACCURACY:.0%} or above."
     )
 

@@ -8,8 +8,6 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from harness import store
 from harness.errors import HarnessError
 
@@ -39,10 +37,9 @@ RASBT = RemoteFile(
 )
 
 
-def fetch(file: RemoteFile, cache_dir: Path | None = None) -> Path:
+def fetch(file: RemoteFile, cache: Path) -> Path:
     """The file's path in the cache, fetched first if it is not there whole."""
-    folder = cache_dir or platformdirs.user_cache_path("prefbench") / "data"
-    path = folder / file.sha256[:16] / file.filename
+    path = cache / "data" / file.sha256[:16] / file.filename
     if path.is_file() and store.file_digest(path) == file.sha256:
         return path
     content = _download(file)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import store
+from harness.cache import cache_root
 from harness.data.fetch import RASBT, fetch
 from harness.data.labelled import SPLIT_NAMES, LabelledRow, label_row
 from harness.data.numbered import read_numbered
@@ -43,7 +44,7 @@ def load_pairs(
     template: str = "auto",
     *,
     render_chat: RenderChat | None = None,
-    cache_dir: Path | None = None,
+    cache: Path | None = None,
 ) -> DataSet:
     """The pairs of `courtesy`, `rasbt`, or a JSON or JSONL file with Alpaca or TRL columns.
 
@@ -51,7 +52,7 @@ def load_pairs(
     Up to 1% of rows with chosen = rejected are left out with a warning; more are an error.
     """
     check_template(template)
-    path = _path_of(source, cache_dir)
+    path = _path_of(source, cache or cache_root())
     rows = [label_row(path, row) for row in read_numbered(path)]
     _refuse_mixture(rows)
     warnings = _tie_warnings(rows)
@@ -67,12 +68,12 @@ def load_pairs(
     )
 
 
-def _path_of(source: str | Path, cache_dir: Path | None) -> Path:
+def _path_of(source: str | Path, cache: Path) -> Path:
     match str(source):
         case "courtesy":
             return Path(str(importlib.resources.files("harness.data") / "courtesy.jsonl"))
         case "rasbt":
-            return fetch(RASBT, cache_dir)
+            return fetch(RASBT, cache)
     path = Path(source).expanduser()
     if path.is_dir():
         raise HarnessError(f"'{source}' is a folder: give the path of a file in it")

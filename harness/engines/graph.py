@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import harness.engines
 import harness.training
 import models
 from harness import store
@@ -46,14 +47,13 @@ class ReferenceNode:
 def stage_nodes(terms: Terms, ground: str, stages: Sequence[Stage], budget: Budget, seed: int) -> tuple[TrainNode, ...]:
     """The chain of nodes of one trial. `ground` is the digest of model, data and settings.
 
-    The first stage's order does not depend on the seed where others share it (see `bench`); later ones' does.
+    The anchor before other stages is one for all seeds; every other stage has an order of its own by seed and number.
     """
     nodes: list[TrainNode] = []
     parent: TrainNode | None = None
     for number, stage in enumerate(stages):
-        amount = (budget.flops or float(budget.pairs or 0)) * stage.share
-        # The anchor is one for all seeds: every trial is scored against it.
-        shared = stage == ANCHOR and len(stages) > 1
+        amount = stage.share * budget.flops if budget.flops else float(round(stage.share * (budget.pairs or 0)))
+        shared = stage == ANCHOR and len(stages) > 1  # every trial is scored against it
         plan = plan_stage(
             terms, stage, budget=amount, in_pairs=budget.flops is None, seed=0 if shared else 1000 * seed + number
         )
@@ -73,7 +73,7 @@ def _node(ground: str, parent: TrainNode | None, number: int, stage: Stage, plan
     steps = [(s.pairs, s.spent_before, s.spent_after, s.refreshes) for s in plan.steps]
     objective = stage.objective
     made_of: list[Any] = [
-        *(origin, ground, number, objective.name, dict(objective.settings), loss_digest(objective)),
+        *(origin, ground, number, objective.name, loss_digest(objective)),
         *(objective.responses, objective.per, objective.beta, stage.learning_rate),
         *(stage.reference.kind, reference.digest if reference else None, plan.alpha, steps),
     ]
@@ -93,6 +93,11 @@ def loss_digest(objective: Objective) -> str:
     while isinstance(loss, functools.partial):
         bound.append((repr(loss.args), repr(sorted(loss.keywords.items()))))
         loss = loss.func
+    if not inspect.isfunction(loss) or loss.__closure__:
+        raise HarnessError(
+            f"the loss of {objective.name!r} keeps values that no digest sees, so its results cannot be told apart "
+            "from another's: make it a function of a module, and bind its knobs with functools.partial"
+        )
     try:
         source = inspect.getsource(inspect.getmodule(loss) or loss)
     except (OSError, TypeError) as error:
@@ -106,6 +111,6 @@ def loss_digest(objective: Objective) -> str:
 @functools.cache
 def code_digest() -> str:
     """Of the code that trains: a checkpoint made by other code is not this one's."""
-    folders = [Path(str(models.__file__)).parent, Path(str(harness.training.__file__)).parent]
+    folders = [Path(str(package.__file__)).parent for package in (models, harness.training, harness.engines)]
     files = sorted(file for folder in folders for file in folder.glob("*.py"))
     return store.digest([(file.name, store.file_digest(file)) for file in files])

@@ -19,7 +19,7 @@ from harness.records import StageLedger, TrainStep
 from harness.training.budget import useful_tokens
 from harness.training.plan import Terms
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
-from harness.training.train import Settings, train_stage
+from harness.training.train import Execution, train_stage
 from models.architecture import Architecture
 from models.decoder import Decoder
 from models.language_model import batches
@@ -51,7 +51,7 @@ class LocalEngine:
 
     cache: Path
     terms: Terms
-    settings: Settings
+    execution: Execution
     fresh: Callable[[], Decoder]
     device: torch.device
     on_stage: Callable[[TrainNode], None]
@@ -84,21 +84,21 @@ class LocalEngine:
         if table is not None:
             reference = Frozen(table.logps, self.device)
         elif node.stage.reference.moves:
-            reference = Moving(policy, self.settings.dtype)
-        steps, seconds, peak = train_stage(
+            reference = Moving(policy, self.execution.dtype)
+        spent = train_stage(
             policy,
             node.stage,
             node.plan,
             self.terms.rows(node.stage),
             reference,
-            self.settings,
+            self.execution,
             number=node.number,
             on_step=self.on_step,
         )
         save_checkpoint(policy, folder / CHECKPOINT)
-        store.write_jsonl(folder / LOG, steps)
-        seconds += table.seconds if table is not None else 0.0
-        store.write_json(folder / LEDGER, stage_ledger(self.terms, node, seconds, peak))
+        store.write_jsonl(folder / LOG, spent.steps)
+        seconds = spent.device_seconds + (table.seconds if table is not None else 0.0)
+        store.write_json(folder / LEDGER, stage_ledger(self.terms, node, seconds, spent.peak_bytes))
 
     def reference(self, node: ReferenceNode) -> ReferenceTable:
         """The node's log-probs, computed now if the cache does not hold them."""
@@ -113,8 +113,8 @@ class LocalEngine:
         started = time.perf_counter()
         rows = [self.terms.pair_rows[i] for i in node.pairs]
         logps: dict[int, tuple[float, float]] = {}
-        for part in batches(rows, self.settings.micro_batch_tokens):
-            values = pair_logps(decoder, [rows[i] for i in part], self.settings.dtype).tolist()
+        for part in batches(rows, self.execution.micro_batch_tokens):
+            values = pair_logps(decoder, [rows[i] for i in part], self.execution.dtype).tolist()
             logps |= {node.pairs[i]: (chosen, rejected) for i, (chosen, rejected) in zip(part, values, strict=True)}
         store.write_json(folder / TABLE, ReferenceTable(logps=logps, seconds=time.perf_counter() - started))
 

@@ -13,7 +13,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.recipes.recipe import Logps, Objective, Recipe, Reference, Stage
+from harness.recipes.recipe import Logps, Objective, Recipe, Reference, Stage, require_positive
 from harness.recipes.sft import ANCHOR
 
 
@@ -26,6 +26,9 @@ class Knobs:
     half_life: float = 0.25
     period: float = 0.25
     learning_rate: float = 5e-5
+
+    def __post_init__(self) -> None:
+        require_positive(self, "beta", "half_life", "period", "learning_rate")
 
 
 def dpo_loss(logps: Logps, *, beta: float) -> Tensor:
@@ -46,7 +49,6 @@ def plan(knobs: Knobs) -> tuple[Stage, ...]:
         responses="pair",
         per="pair",
         beta=knobs.beta,
-        settings={"beta": knobs.beta},
     )
     reference = Reference(kind=knobs.reference, half_life=knobs.half_life, period=knobs.period)
     stage = Stage(objective=objective, reference=reference, share=1 - ANCHOR.share, learning_rate=knobs.learning_rate)

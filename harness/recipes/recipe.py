@@ -5,8 +5,8 @@ A recipe never grades itself: it says how to train, and `evals` measures every t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -33,11 +33,10 @@ class Objective:
     """One loss and what it is computed on."""
 
     name: str
-    loss: Callable[[Logps], Tensor]  # gives (B,): no reduction
+    loss: Callable[[Logps], Tensor]  # gives (B,): a function of a module, its knobs bound by functools.partial
     responses: Literal["chosen", "pair"]  # what the policy reads
     per: Literal["pair", "token"]  # what the summed losses of a step are divided by
     beta: float | None = None  # scales log-ratios to the field's "rewards" in the training log
-    settings: Mapping[str, float] = field(default_factory=dict)  # every number the loss depends on: part of the digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,3 +73,10 @@ class Recipe:
     name: str
     knobs: type[Any]
     plan: Callable[[Any], tuple[Stage, ...]]
+
+
+def require_positive(knobs: object, *names: str) -> None:
+    """ValueError unless each of these knobs is above zero; for a knobs class's `__post_init__`."""
+    for name in names:
+        if not getattr(knobs, name) > 0:
+            raise ValueError(f"{name}={getattr(knobs, name)} must be positive")

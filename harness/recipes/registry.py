@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import fnmatch
+import math
 import re
 import typing
 from collections.abc import Sequence
@@ -163,7 +164,11 @@ def _setting(text: str, recipe: Recipe) -> tuple[str, str]:
 def _knobs(recipe: Recipe, given: dict[str, str]) -> Any:
     """The recipe's knobs with the given ones converted to their types and checked."""
     hints = typing.get_type_hints(recipe.knobs)
-    return recipe.knobs(**{name: _convert(recipe, name, hints[name], text) for name, text in given.items()})
+    converted = {name: _convert(recipe, name, hints[name], text) for name, text in given.items()}
+    try:
+        return recipe.knobs(**converted)
+    except ValueError as error:  # the recipe's own word on what its knobs may be
+        raise HarnessError(f"recipe {recipe.name!r} cannot be set so: {error}") from error
 
 
 def _convert(recipe: Recipe, name: str, hint: Any, text: str) -> Any:
@@ -179,8 +184,8 @@ def _convert(recipe: Recipe, name: str, hint: Any, text: str) -> Any:
     except (TypeError, ValueError) as error:
         kind = getattr(hint, "__name__", str(hint))
         raise HarnessError(f"knob {name}={text} of {recipe.name}: it is no {kind}") from error
-    if not 0 < value < float("inf"):
-        raise HarnessError(f"knob {name}={text} of {recipe.name}: it must be positive")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise HarnessError(f"knob {name}={text} of {recipe.name}: it must be a finite number")
     return value
 
 
@@ -189,5 +194,5 @@ def _label(name: str, recipe: Recipe, knobs: Any, given: dict[str, str]) -> str:
     for known, variant in VARIANTS.items():
         if variant.recipe == recipe.name and _knobs(recipe, variant.knobs) == knobs:
             return known
-    label = "_".join([name, *(f"{knob}={value}" for knob, value in sorted(given.items()))])
+    label = "_".join([name, *(f"{knob}={getattr(knobs, knob)}" for knob in sorted(given))])  # 0.20 is 0.2
     return re.sub(r"[^\w.=+-]", "-", label)

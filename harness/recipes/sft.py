@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from harness.recipes.recipe import Logps, Objective, Recipe, Reference, Stage
+from harness.recipes.recipe import Logps, Objective, Recipe, Reference, Stage, require_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,9 @@ class Knobs:
     """What may be set on the command line."""
 
     learning_rate: float = 1e-4
+
+    def __post_init__(self) -> None:
+        require_positive(self, "learning_rate")
 
 
 def sft_loss(logps: Logps) -> Tensor:

@@ -1,7 +1,8 @@
 """What training costs, and what one trial may spend.
 
 FLOPs are those of useful tokens: the body (2 a weight forward, 6 with backward, plus attention) and the LM head (at
-response positions only), no padding, no recomputation; a template's common prefix counts once a step, as computed.
+response positions only), no padding, no recomputation; a template's common prefix counts once a step, though each
+micro-batch reads it again.
 Memory-bound work (optimizer steps, refreshes of a moving reference) is charged at its FLOP-equivalent: bytes moved
 times the machine's balance.
 """
@@ -41,7 +42,7 @@ _UNITS: dict[str, tuple[Unit, float]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Amount:
     """A budget as the user wrote it."""
 
     unit: Unit
@@ -78,7 +79,7 @@ class Cost:
         )
 
 
-def parse_budget(text: str) -> Asked:
+def parse_budget(text: str) -> Amount:
     """`60s`, `10m`, `1.5h`, `12TFLOP`, `800pairs`, `2epochs`; HarnessError for anything else."""
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]+)\s*", text, re.IGNORECASE)
     unit = _UNITS.get(match[2].lower().removesuffix("s") if len(match[2]) > 4 else match[2].lower()) if match else None
@@ -87,7 +88,7 @@ def parse_budget(text: str) -> Asked:
     amount = float(match[1]) * unit[1]
     if not 0 < amount < float("inf"):
         raise HarnessError(f"budget {text!r} is not above zero: write 60s, 10m, 12TFLOP, 800pairs or 2epochs")
-    return Asked(unit=unit[0], amount=amount)
+    return Amount(unit=unit[0], amount=amount)
 
 
 def forward_flops(a: Architecture, rows: Sequence[Row]) -> float:

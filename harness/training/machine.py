@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from harness.recipes.recipe import Stage
 from harness.training.budget import UPDATE_BYTES
 from harness.training.plan import Terms, plan_stage
-from harness.training.train import CLIP, Settings, accumulate
+from harness.training.train import CLIP, Execution, accumulate
 from models.decoder import Decoder
 
 WORTH_IT = 1.5  # bfloat16 costs precision: it has to be this much faster
 SIDE = 768  # of the matrices that are timed: large enough that a multiplication takes milliseconds, whatever the model
 ROUNDS = 4
+WARM_UP_STEPS, TIMED_STEPS = 2, 2  # a process's first two steps run on memory not touched before: docs/log.md
 
 
 def choose_device() -> torch.device:
@@ -59,27 +60,27 @@ class Speed(NamedTuple):
     flops_per_byte: float
 
 
-def calibrate(policy: Decoder, terms: Terms, stage: Stage, settings: Settings) -> Speed:
-    """Time two training steps of a stage on real batches, after a third to warm up. The policy's gradients are used up.
+def calibrate(policy: Decoder, terms: Terms, stage: Stage, execution: Execution) -> Speed:
+    """Time training steps of a stage on real batches, after some to warm up. The policy's gradients are used up.
 
     The weights themselves are stepped on with a learning rate of zero, so they do not change.
     """
     policy.requires_grad_(True)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=0.0, fused=True)
-    plan = plan_stage(terms, stage, budget=3 * terms.batch_pairs, in_pairs=True, seed=0)
+    plan = plan_stage(terms, stage, budget=(WARM_UP_STEPS + TIMED_STEPS) * terms.batch_pairs, in_pairs=True, seed=0)
     rows = terms.rows(stage)
     training, updating, flops = [], [], []
     for step in plan.steps:
         batch = [rows[i] for i in step.pairs]
         training.append(
-            _seconds(lambda b=batch, p=step.pairs: accumulate(policy, stage.objective, p, b, None, settings))  # type: ignore[misc]
+            _seconds(lambda b=batch, p=step.pairs: accumulate(policy, stage.objective, p, b, None, execution))  # type: ignore[misc]
         )
         updating.append(_seconds(lambda: _update(policy, optimizer)))
         flops.append(step.cost.policy)
     policy.requires_grad_(False)
     policy.zero_grad(set_to_none=True)
-    rate = sum(flops[1:]) / sum(training[1:])
-    seconds_per_byte = min(updating[1:]) / (UPDATE_BYTES * terms.weights)
+    rate = sum(flops[-TIMED_STEPS:]) / sum(training[-TIMED_STEPS:])
+    seconds_per_byte = min(updating[-TIMED_STEPS:]) / (UPDATE_BYTES * terms.weights)
     return Speed(flops_per_second=rate, flops_per_byte=rate * seconds_per_byte)
 
 

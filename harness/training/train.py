@@ -6,9 +6,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import psutil
 import torch
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from harness.errors import HarnessError
 from harness.recipes.recipe import Logps, Objective, Stage
 from harness.records import TrainStep
 from harness.training.budget import useful_tokens
+from harness.training.memory import PeakMemory
 from harness.training.plan import StagePlan, Step
 from harness.training.reference import ReferenceLogps
 from models.decoder import Decoder
@@ -28,7 +28,7 @@ CLIP = 1.0  # gradient norm
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Execution:
     """How a machine carries out a plan: none of it changes a gradient, but for rounding."""
 
     dtype: torch.dtype
@@ -39,44 +39,56 @@ class TrainingDivergedError(HarnessError):
     """A loss or gradient that is no number: this trial cannot go on, others can."""
 
 
+class Spent(NamedTuple):
+    """What a stage left behind besides its weights."""
+
+    steps: tuple[TrainStep, ...]
+    device_seconds: float
+    peak_bytes: int
+
+
 def train_stage(
     policy: Decoder,
     stage: Stage,
     plan: StagePlan,
     rows: Sequence[Row],
     reference: ReferenceLogps | None,
-    settings: Settings,
+    execution: Execution,
     *,
     number: int,
     on_step: Callable[[TrainStep], None],
-) -> tuple[tuple[TrainStep, ...], float, int]:
-    """Train `policy` in place. Returns the log, the device seconds and the peak memory in bytes."""
+) -> Spent:
+    """Train `policy` in place, step by step as planned; `number` is the stage's own, for the log."""
     policy.requires_grad_(True)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=stage.learning_rate, weight_decay=0.0, fused=True)
     log: list[TrainStep] = []
-    seconds, peak, tokens = 0.0, 0, 0
-    for count, step in enumerate(plan.steps, 1):
-        started = time.perf_counter()
-        batch = [rows[i] for i in step.pairs]
-        rate = stage.learning_rate * schedule((step.spent_before + step.spent_after) / 2)
-        outcome = _take_step(policy, optimizer, stage.objective, step, batch, reference, settings, rate)
-        if reference is not None and step.refreshes:
-            reference.refresh(policy, plan.alpha)
-        seconds += time.perf_counter() - started
-        peak = max(peak, memory_bytes(policy.device))
-        tokens += useful_tokens(batch)
-        line = TrainStep(
-            stage=number, step=count, spent=step.spent_after, learning_rate=rate, num_tokens=tokens, **outcome
-        )
-        if not (math.isfinite(line.loss) and math.isfinite(line.grad_norm)):
-            raise TrainingDivergedError(
-                f"{stage.objective.name} diverged at step {count}: loss {line.loss}, gradient norm {line.grad_norm}; "
-                "try a lower learning_rate"
+    seconds, tokens = 0.0, 0
+    with PeakMemory(policy.device) as memory:
+        for count, step in enumerate(plan.steps, 1):
+            started = time.perf_counter()
+            batch = [rows[i] for i in step.pairs]
+            rate = stage.learning_rate * schedule((step.spent_before + step.spent_after) / 2)
+            outcome = _take_step(policy, optimizer, stage.objective, step, batch, reference, execution, rate)
+            if reference is not None and step.refreshes:
+                reference.refresh(policy, plan.alpha)
+            seconds += time.perf_counter() - started
+            tokens += useful_tokens(batch)
+            line = TrainStep(
+                stage=number, step=count, spent=step.spent_after, learning_rate=rate, num_tokens=tokens, **outcome
             )
-        log.append(line)
-        on_step(line)
+            _refuse_no_number(stage.objective, line)
+            log.append(line)
+            on_step(line)
     policy.requires_grad_(False)
-    return tuple(log), seconds, peak
+    return Spent(steps=tuple(log), device_seconds=seconds, peak_bytes=memory.peak_bytes)
+
+
+def _refuse_no_number(objective: Objective, line: TrainStep) -> None:
+    if not (math.isfinite(line.loss) and math.isfinite(line.grad_norm)):
+        raise TrainingDivergedError(
+            f"{objective.name} diverged at step {line.step}: loss {line.loss}, gradient norm {line.grad_norm}; "
+            "try a lower learning_rate"
+        )
 
 
 def schedule(spent: float) -> float:
@@ -91,10 +103,10 @@ def _take_step(
     step: Step,
     batch: Sequence[Row],
     reference: ReferenceLogps | None,
-    settings: Settings,
+    execution: Execution,
     rate: float,
 ) -> dict[str, Any]:
-    losses, metrics = accumulate(policy, objective, step.pairs, batch, reference, settings)
+    losses, metrics = accumulate(policy, objective, step.pairs, batch, reference, execution)
     norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), CLIP)
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -109,7 +121,7 @@ def accumulate(
     pairs: Sequence[int],
     batch: Sequence[Row],
     reference: ReferenceLogps | None,
-    settings: Settings,
+    execution: Execution,
 ) -> tuple[float, dict[str, float | None]]:
     """Add the step's gradient to the policy's, micro-batch by micro-batch; the step's loss and the log's metrics.
 
@@ -117,9 +129,9 @@ def accumulate(
     """
     count = len(batch) if objective.per == "pair" else sum(r.response_tokens for r in batch)
     total, seen = 0.0, []
-    for part in batches(batch, settings.micro_batch_tokens):
+    for part in batches(batch, execution.micro_batch_tokens):
         rows = [batch[i] for i in part]
-        logps = _logps(policy, objective, [pairs[i] for i in part], rows, reference, settings.dtype)
+        logps = _logps(policy, objective, [pairs[i] for i in part], rows, reference, execution.dtype)
         loss_B = objective.loss(logps)
         assert loss_B.shape == (len(rows),), f"{objective.name}: a loss gives (B,), not {tuple(loss_B.shape)}"
         loss = loss_B.sum() / count
@@ -177,10 +189,3 @@ def _metrics(objective: Objective, seen: Sequence[Logps]) -> dict[str, float | N
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor:
     return torch.cat([p.detach() for p in parts if p is not None])
-
-
-def memory_bytes(device: torch.device) -> int:
-    """Memory in use now: the process's resident set, or the most that was allocated on an accelerator."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return int(psutil.Process().memory_info().rss)

@@ -175,11 +175,11 @@ def test_the_commonest_opening_is_given_in_words() -> None:
     assert scored().commonest_opening == "It i"
 
 
-@pytest.mark.parametrize(("text", "new"), [("5", False), ("I'd be happy: 4.", True)])
-def test_an_opening_that_the_anchor_did_not_have_is_new(text: str, new: bool) -> None:
-    """The mark of gaming that a report warns of."""
+@pytest.mark.parametrize(("text", "share"), [("5", 0.5), ("I'd be happy: 4.", 0.0)])
+def test_how_often_the_anchor_opens_so_is_kept(text: str, share: float) -> None:
+    """An opening that the anchor did not have is a mark of gaming."""
     completions = [completion(p, text) for p in PROMPTS]
-    assert scored(changed(completions=completions)).openings_new is new
+    assert scored(changed(completions=completions)).anchor_opening_share == share
 
 
 def test_a_trial_keeps_its_name_and_seed() -> None:

@@ -308,9 +308,9 @@ INTERRUPTS = {
     "a trial's completions": (bench, "complete", 1),
     "a trial's samples": (bench, "measure_samples", 0),
     "a trial's log-probs": (bench, "measure_pairs", 1),
-    "a trial's verdicts": (bench, "ask_both_orders", 0),
+    "a trial's verdicts": (bench, "judge_completions", 0),
     "a trial's scores": (bench, "score_trial", 1),
-    "the comparisons": (bench, "compare_all", 0),
+    "the comparisons": (bench, "compare_trials", 0),
     "the report": (bench, "build_report", 0),
 }
 

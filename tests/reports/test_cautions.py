@@ -40,6 +40,13 @@ def test_trials_with_the_same_flaw_share_one_sentence(loaded: Loaded) -> None:
     assert all(character.recipe in found for character in flawed)
 
 
+def test_trials_that_win_by_the_same_signs_share_them(loaded: Loaded) -> None:
+    longer = tuple(dataclasses.replace(c, length_ratio=1.5, correct_change=0.0) for c in CORE[1:4])
+    (found,) = [w for w in warnings(loaded(FakeRun(characters=(CORE[0], *longer)))) if "style" in w]
+    assert found.count("longer responses") == 1
+    assert all(f"{character.recipe} (" in found for character in longer)
+
+
 def test_an_unqualified_judge_is_named_with_its_reasons(loaded: Loaded) -> None:
     found = " ".join(warnings(loaded(FakeRun(qualified=False))))
     assert "Judge probe is not qualified, so its win rates decide nothing: a constant response" in found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from reports.cautions import warnings
 from reports.summary import answer
 from tests.reports.conftest import Loaded
 from tests.reports.fake_run import CORE, OPENING, Character, FakeRun
@@ -87,7 +88,8 @@ def test_an_unqualified_judge_never_decides(loaded: Loaded) -> None:
 
 def test_a_win_by_length_and_opening_is_called_style_on_data_without_gold(loaded: Loaded) -> None:
     said = " ".join(answer(loaded(FakeRun(characters=(WITHOUT_GOLD[0], GAMER)))))
-    assert "dpo-beta0.1 wins 98% (96% to 100%) by judge probe, but its responses are 46% longer" in said
+    assert "it wins 98% (96% to 100%) of 128 held-out prompts against the anchor" in said
+    assert "But its responses are 46% longer" in said
     assert "begin with the same words (“I'd be happy to”) 81% of the time" in said
     assert "not checked for correctness" in said
     assert "read that as style, not substance" in said
@@ -102,6 +104,27 @@ def test_a_judge_fooled_by_style_is_confronted_with_the_truth(loaded: Loaded) ->
     assert "not shown to be more correct (−1 point, −6 to +4): read that as style, not substance" in said
 
 
+def test_a_win_is_told_once(loaded: Loaded) -> None:
+    """The sentence on style goes on from the one that named the winner."""
+    said = " ".join(answer(loaded(FakeRun(characters=(WITHOUT_GOLD[0], GAMER)))))
+    assert said.count("wins 98%") == 1
+
+
+def test_only_wins_with_the_same_signs_are_lumped_together(loaded: Loaded) -> None:
+    """What one of them does is not said of another."""
+    alike = dataclasses.replace(GAMER, recipe="dpo-beta0.3", judged=0.9)
+    shorter = dataclasses.replace(GAMER, recipe="dpo-beta0.5", judged=0.8, length_ratio=1.0)
+    said = " ".join(answer(loaded(FakeRun(characters=(GAMER, alike, shorter)))))
+    assert "The same goes for dpo-beta0.3." in said
+
+
+def test_a_judge_that_is_not_believed_makes_no_win_by_style(loaded: Loaded) -> None:
+    """Its win rates decide nothing, so they are no win either; the warnings show them."""
+    run = loaded(FakeRun(characters=(WITHOUT_GOLD[0], GAMER), qualified=False))
+    assert "style" not in " ".join(answer(run))
+    assert "Signs of winning by style" in " ".join(warnings(run))
+
+
 def test_longer_responses_that_are_more_correct_are_not_called_style(loaded: Loaded) -> None:
     better = dataclasses.replace(GAMER, gold=0.9, correct_change=0.2)
     assert "style" not in " ".join(answer(loaded(FakeRun(characters=(CORE[0], better)))))
@@ -111,7 +134,7 @@ def test_an_opening_that_the_anchor_has_too_is_no_sign_of_gaming(loaded: Loaded)
     habit = dataclasses.replace(CORE[1], opening="The answer is", opening_share=0.9)
     same = loaded(FakeRun(characters=(habit,), anchor_text="The answer is 3."))
     assert "style" not in " ".join(answer(same))
-    other = dataclasses.replace(same, anchor_completions=same.anchor_completions[:0])
+    other = loaded(FakeRun(characters=(habit,), anchor_text="It is 3."))
     assert "style" in " ".join(answer(other))
 
 

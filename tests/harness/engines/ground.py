@@ -15,7 +15,7 @@ from harness.recipes.registry import choose
 from harness.records import TrainStep
 from harness.training.budget import Budget
 from harness.training.plan import Terms
-from harness.training.train import Settings
+from harness.training.train import Execution
 from tests.tiny import LLAMA, chosen_rows, decoder_of, pair_rows
 
 MODEL = decoder_of()
@@ -50,7 +50,7 @@ class Watched:
         return LocalEngine(
             cache=self.cache,
             terms=TERMS,
-            settings=Settings(dtype=torch.float32, micro_batch_tokens=64),
+            execution=Execution(dtype=torch.float32, micro_batch_tokens=64),
             fresh=lambda: copy.deepcopy(MODEL),
             device=torch.device("cpu"),
             on_stage=lambda node: self.trained.append(node.digest),

@@ -8,13 +8,13 @@ import linecache
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.engines.graph import stage_nodes
+from harness.errors import HarnessError
 from harness.recipes.recipe import Objective, Reference, Stage
 from harness.recipes.registry import choose
 from harness.recipes.sft import ANCHOR
@@ -137,9 +137,22 @@ def test_an_unedited_loss_is_the_same_stage(tmp_path: Path, monkeypatch: pytest.
     assert digest_of(write_loss(tmp_path, factor=1)) == before
 
 
-def test_a_setting_of_the_loss_makes_another_stage() -> None:
-    """Numbers that a loss depends on stand in `settings`, and count."""
-    stage = choose(["dpo"])[0].stages[1]
-    other = replace(stage, objective=replace(stage.objective, settings={"beta": 0.1, "label_smoothing": 0.1}))
-    ends = [stage_nodes(TERMS, "g", (ANCHOR, s), FORTY_PAIRS, seed=0)[1].digest for s in (stage, other)]
-    assert ends[0] != ends[1]
+def closing_over(beta: float) -> Callable[..., Any]:
+    def loss(logps: Any) -> Any:
+        return beta * logps.policy_chosen_B
+
+    return loss
+
+
+class Scaled:
+    """A loss with a number inside."""
+
+    def __call__(self, logps: Any) -> Any:
+        return logps.policy_chosen_B
+
+
+@pytest.mark.parametrize("loss", [closing_over(0.1), Scaled(), Scaled().__call__, functools.partial(closing_over(0.1))])
+def test_a_loss_with_hidden_values_is_refused(loss: Callable[..., Any]) -> None:
+    """Two of them would have one digest, and the second would be answered with the first one's checkpoint."""
+    with pytest.raises(HarnessError, match=r"keeps values that no digest sees.*functools\.partial"):
+        digest_of(loss)

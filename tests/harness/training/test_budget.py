@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import HarnessError
 from harness.training.budget import (
-    Asked,
+    Amount,
     Cost,
     forward_flops,
     parse_budget,
@@ -89,8 +89,8 @@ def test_a_budget_of_nothing_or_without_end_is_refused(text: str) -> None:
 
 def test_units_are_not_mixed_up() -> None:
     """Minutes are not millions, and a pair is not a petaflop."""
-    assert parse_budget("1m") == Asked(unit="seconds", amount=60.0)
-    assert parse_budget("1pair") == Asked(unit="pairs", amount=1.0)
+    assert parse_budget("1m") == Amount(unit="seconds", amount=60.0)
+    assert parse_budget("1pair") == Amount(unit="pairs", amount=1.0)
 
 
 ONE = Architecture(

@@ -16,7 +16,7 @@ from harness.recipes.registry import choose
 from harness.records import TrainStep
 from harness.training.plan import StagePlan, Terms, plan_stage
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
-from harness.training.train import Settings, TrainingDivergedError, schedule, train_stage
+from harness.training.train import Execution, TrainingDivergedError, schedule, train_stage
 from models.decoder import Decoder
 from models.packing import Row
 from tests.tiny import LLAMA, chosen_rows, decoder_of, pair_rows
@@ -30,7 +30,7 @@ TERMS = Terms(
     batch_pairs=4,
     flops_per_byte=8.0,
 )
-SETTINGS = Settings(dtype=torch.float32, micro_batch_tokens=60)
+SETTINGS = Execution(dtype=torch.float32, micro_batch_tokens=60)
 
 
 def stage_of(recipe: str, **changes: object) -> Stage:
@@ -62,7 +62,7 @@ def trained(stage: Stage, pairs: int = 160) -> tuple[Decoder, tuple[TrainStep, .
         SETTINGS,
         number=1,
         on_step=lambda step: None,
-    )[0]
+    ).steps
     return policy, steps
 
 

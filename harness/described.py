@@ -1,0 +1,42 @@
+"""A bench in the words that its report needs: record.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.ground import Ground
+from harness.recipes.registry import Choice
+from harness.records import BenchRecord
+from harness.settings import BenchFile
+
+
+def describe(
+    bench: BenchFile, ground: Ground, choices: Sequence[Choice], judges: Sequence[str], failed: Mapping[str, str]
+) -> BenchRecord:
+    """The record of a resolved bench; `failed` is trial → why it has no scores."""
+    asked, resolved = bench.asked, bench.resolved
+    assert resolved is not None
+    return BenchRecord(
+        model=ground.source.name,
+        model_digest=resolved.model_digest,
+        model_note=ground.source.note,
+        data=Path(asked.data).name,
+        data_digest=resolved.data_digest,
+        data_notes=ground.dataset.warnings,
+        template=ground.dataset.template,
+        rows={name: len(getattr(ground.splits, name)) for name in ("train", "judge", "test")},
+        budget=asked.budget,
+        budget_flops=resolved.budget_flops,
+        budget_pairs=resolved.budget_pairs,
+        flops_per_second=resolved.flops_per_second,
+        eval_prompts=len(ground.held_out),
+        judges=tuple(judges),
+        recipes=tuple(choice.name for choice in choices),
+        recipe_summaries={choice.name: choice.summary for choice in choices},
+        seeds=asked.seeds,
+        dtype=resolved.dtype,
+        digest=bench.digest,
+        command="python -m harness run --config bench.toml --out again",
+        failed=dict(failed),
+    )
