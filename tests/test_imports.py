@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,3 +73,20 @@ def test_what_reports_read_by_never_imports_torch(module: str) -> None:
 def test_the_walls_are_looked_through() -> None:
     """The conductor does import what others may not: the search finds such imports."""
     assert {module.split(".")[0] for module in foreign("harness/bench.py")} == {"evals", "reports"}
+
+
+def declared() -> set[str]:
+    """Distributions that pyproject.toml depends on."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-") for requirement in project["dependencies"]}
+
+
+def test_everything_imported_is_declared() -> None:
+    """What another package happens to bring along may be gone tomorrow."""
+    top = {module.split(".")[0] for path in FILES.values() for module in imported(path)}
+    strangers = top - set(sys.stdlib_module_names) - set(PACKAGES)
+    owners = importlib.metadata.packages_distributions()
+    undeclared = {
+        module for module in strangers if not {name.lower().replace("_", "-") for name in owners[module]} & declared()
+    }
+    assert undeclared == set()

@@ -138,7 +138,7 @@ def test_a_piped_run_says_plainly_where_it_is(core: Run) -> None:
 def test_the_folder_is_as_the_design_says(core: Run) -> None:
     """Every file where other programs look for it."""
     figures = {f"figures/{name}.{kind}" for name in ("frontier", "training") for kind in ("svg", "png")}
-    reports = {"bench.toml", "report.json", "report.md", "report.html", "comparisons.json"}
+    reports = {"bench.toml", "report.json", "report.md", "report.html", "comparisons.json", "agreements.json"}
     anchor = {"anchor/completions.jsonl", "anchor/pairs.jsonl"}
     trials = {f"trials/{name}@0/{file}" for name in CORE for file in (*TRIAL_FILES, "scores.json")}
     found = {path.relative_to(core.folder).as_posix() for path in core.folder.rglob("*") if path.is_file()}
@@ -411,6 +411,52 @@ def test_a_recipe_that_fails_does_not_cost_the_others(
     assert fault in run.report["bench"]["failed"]["strange@0"]
 
 
+def test_a_failed_recipes_author_gets_its_traceback(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a file of its trial, which the message names; it goes when the trial succeeds."""
+    install_stranger(place.root / "site", monkeypatch, loss="return logps.policy_chosn_B")
+    failed = place.run(recipes="strange,sft", budget="32pairs")
+    path = failed.folder / "trials" / "strange@0" / "error.txt"
+    assert "trials/strange@0/error.txt" in failed.report["bench"]["failed"]["strange@0"]
+    assert "strangers.py" in path.read_text()
+    monkeypatch.delitem(sys.modules, "strangers")
+    install_stranger(place.root / "mended", monkeypatch)
+    place.run(recipes="strange,sft", budget="32pairs")
+    assert not path.exists()
+
+
+def test_a_judge_that_is_another_is_refused(
+    place: Place, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same name with other weights behind it gives other verdicts: neither continued nor reproduced with it."""
+    judge = place.root / "judge"
+    shutil.copytree(tiny_model_folder, judge)
+    first = place.run(recipes="sft", judge=f"probe:{judge}")
+    (judge / "tokenizer_config.json").write_text((judge / "tokenizer_config.json").read_text() + "\n")
+    config = place.config(first.folder / "bench.toml", name="other", cache="cache")
+    for ended in (place.run(recipes="sft", judge=f"probe:{judge}").ended, config.ended):
+        assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+        assert "is not what this bench was made with" in ended.err
+
+
+def test_a_probe_is_fitted_once(place: Place, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A continued run takes up its head."""
+    judge = f"probe:{tiny_model_folder}"
+    with monkeypatch.context() as patch:
+        patch.setattr(bench, "judge_completions", raise_interrupt)
+        place.run(recipes="sft", judge=judge)
+    monkeypatch.setattr(bench.Probe, "fit", raise_interrupt)
+    assert place.run(recipes="sft", judge=judge).ended.code == 0
+
+
+@pytest.mark.parametrize("budget", ["24pairs", "25pairs", "41pairs"])
+def test_a_budget_in_pairs_is_never_overspent(place: Place, budget: str) -> None:
+    """Stages get whole pairs, so a log ends at 100% and no learning rate falls below zero."""
+    run = place.run(recipes="dpo", budget=budget)
+    lines = [json.loads(line) for line in (run.folder / "trials/dpo-beta0.1@0/train.jsonl").read_text().splitlines()]
+    assert max(line["spent"] for line in lines) == pytest.approx(1.0)
+    assert min(line["learning_rate"] for line in lines) > 0
+
+
 def test_a_failed_trial_is_tried_again_by_the_next_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once its author mended it, the run is whole: exit 0, and no failure is reported."""
     install_stranger(place.root / "site", monkeypatch, loss="raise RuntimeError('not yet')")
@@ -498,10 +544,12 @@ def test_the_training_log_has_a_line_a_step(place: Place) -> None:
 
 
 def test_scores_made_by_other_code_are_made_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an older version measured, of trials or judges, never passes for this one: it is emptied and filled anew."""
+    """What an older version measured, of trials or judges, never passes for this one; nor is it lost."""
     first = place.run(recipes="sft")
     monkeypatch.setattr("harness.bench.measuring_digest", lambda: "another")
     again = place.run(recipes="sft")
     assert "sft@0 was made by other code" in again.ended.err
     assert "judges was made by other code" in again.ended.err
     assert again.report == first.report
+    assert {path.name for path in (first.folder / "replaced").iterdir()} == {"anchor", "judges", "sft@0"}
+    assert (first.folder / "replaced" / "sft@0" / "scores.json").exists()

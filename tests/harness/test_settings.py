@@ -7,8 +7,21 @@ from typing import Any
 
 import pytest
 
+from harness.data import rows
 from harness.errors import HarnessError
-from harness.settings import Asked, BenchFile, Resolved, absolute, asked, default_folder, read_bench, refuse_another
+from harness.settings import (
+    NAMES,
+    Asked,
+    BenchFile,
+    Resolved,
+    absolute,
+    absolute_judge,
+    asked,
+    default_folder,
+    read_bench,
+    refuse_another,
+)
+from models.sources import EMBEDDED
 
 RESOLVED = Resolved(
     recipes=("sft",),
@@ -178,3 +191,16 @@ def test_a_path_is_kept_absolute_and_a_name_as_it_is(tmp_path: Path, monkeypatch
     (tmp_path / "courtesy").mkdir()
     assert absolute("pairs.jsonl") == str((tmp_path / "pairs.jsonl").resolve())
     assert (absolute("courtesy"), absolute("missing.jsonl")) == ("courtesy", "missing.jsonl")
+
+
+def test_a_judges_model_is_kept_absolute_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a probe; other judges' names are no paths."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    assert absolute_judge("probe:tiny") == f"probe:{(tmp_path / 'tiny').resolve()}"
+    assert [absolute_judge(name) for name in ("probe", "ollama:tiny")] == ["probe", "ollama:tiny"]
+
+
+def test_the_names_that_hide_paths_are_those_there_are() -> None:
+    """Kept here so that help need not load torch."""
+    assert (*EMBEDDED, *rows.NAMES) == NAMES

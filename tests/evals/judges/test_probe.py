@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from evals.judges.probe import Probe, as_prompt, response_features
 from evals.judges.protocol import Question
 from harness.cache import cache_root
+from harness.errors import HarnessError
 from harness.records import Pair
 from models.decoder import Decoder
 from models.language_model import LanguageModel, make_row
@@ -141,3 +143,29 @@ def test_the_real_probe_knows_right_sums_from_wrong_ones() -> None:
     pairs = text_pairs(80)
     probe = Probe(real, "smollm2-135m").fit(pairs[:60], seed=0)
     assert np.mean([p > 0.5 for p in chances(probe, questions(pairs[60:]))]) >= 0.9
+
+
+def test_a_saved_probe_says_the_same(probe: Probe, model: LanguageModel, tmp_path: Path) -> None:
+    """To the last bit, and of itself too: a continued run need not fit it again."""
+    probe.save(tmp_path / "probe.safetensors")
+    again = Probe(model, "tiny")
+    again.restore(tmp_path / "probe.safetensors")
+    assert (chances(again, questions(PAIRS)), again.description) == (
+        chances(probe, questions(PAIRS)),
+        probe.description,
+    )
+
+
+def test_a_damaged_head_is_one_line(model: LanguageModel, tmp_path: Path) -> None:
+    """It names the file."""
+    path = tmp_path / "probe.safetensors"
+    path.write_bytes(b"{}")
+    with pytest.raises(HarnessError, match=r"probe\.safetensors is damaged .*: delete it and run again"):
+        Probe(model, "tiny").restore(path)
+
+
+def test_what_the_judge_cannot_read_whole_is_one_line(probe: Probe) -> None:
+    """Its own context counts, not the policy's."""
+    long = Question(prompt_id="p", question="Why?", first="because " * 300, second="so")
+    with pytest.raises(HarnessError, match=r"judge 'probe' reads at most 2,048 tokens, and 'Why\?' takes"):
+        probe.p_first_wins([long])

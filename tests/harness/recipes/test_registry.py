@@ -270,3 +270,8 @@ def test_choosing_recipes_imports_no_torch_until_one_is_loaded() -> None:
         "assert VARIANTS and SUMMARIES and families(); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_value_spelt_otherwise_is_the_same_recipe() -> None:
+    """Else it would be compared with itself."""
+    assert [choice.name for choice in choose(["dpo:beta=0.2", "dpo:beta=0.20,dpo:beta=2e-1"])] == ["dpo_beta=0.2"]

@@ -21,9 +21,10 @@ def _asked_anew() -> Iterator[None]:
 
 def test_one_process_has_one_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two benches of one process would differ if a disturbed timing could tip the second."""
+    monkeypatch.setattr(machine, "_multiplication_seconds", lambda *dtypes: [3.0, 1.0])
     first = machine.choose_dtype(CPU)
-    monkeypatch.setattr(machine, "_seconds", lambda work: 1.0)
-    assert machine.choose_dtype(CPU) == first
+    monkeypatch.setattr(machine, "_multiplication_seconds", lambda *dtypes: [1.0, 3.0])
+    assert machine.choose_dtype(CPU) == first == torch.bfloat16
 
 
 @pytest.mark.parametrize(("gain", "dtype"), [(3.0, torch.bfloat16), (1.2, torch.float32), (0.2, torch.float32)])
