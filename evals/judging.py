@@ -11,7 +11,7 @@ from evals.winrate import winner
 from harness.errors import HarnessError
 from harness.records import Agreement, Completion, Pair, TrialScores, Verdict, win_rate_by
 
-TRUTH = "the truth"
+CHECK = "the data's check"
 
 
 def judge_completions(
@@ -35,11 +35,11 @@ def _ask(judge: Judge, questions: Sequence[Question]) -> tuple[Verdict, ...]:
 
 
 def agreements(judges: Sequence[str], scores: Mapping[str, TrialScores]) -> tuple[Agreement, ...]:
-    """How often each two of the truth and the judges name the same winner, over all trials and prompts.
+    """How often each two of the data's check and the judges name the same winner, over all trials and prompts.
 
     Where one of them ties there is nothing to agree on, so it does not count.
     """
-    metrics = {TRUTH: "gold_win_rate", **{judge: win_rate_by(judge) for judge in judges}}
+    metrics = {CHECK: "gold_win_rate", **{judge: win_rate_by(judge) for judge in judges}}
     return tuple(
         Agreement(a=a, b=b, share=share_interval([same for _, same in found], clusters=[prompt for prompt, _ in found]))
         for a, b in itertools.combinations(metrics, 2)

@@ -32,6 +32,7 @@ class Difference(NamedTuple):
     high: float
     p: float  # two-sided, sign-flip permutation; never 0
     n: int  # prompts
+    sd: float  # of the prompts' differences
 
 
 def mean_interval(values: Sequence[float], *, unit: str, clusters: Sequence[str] | None = None) -> Score:
@@ -100,7 +101,8 @@ def paired_difference(a: Mapping[str, float], b: Mapping[str, float], *, seed: i
         low = high = mean = float(differences_N[0])
     else:
         low, high = _bca(differences_N, seed)
-    return Difference(mean, low, high, _sign_flip_p(differences_N, seed), len(shared))
+    sd = float(differences_N.std(ddof=1))
+    return Difference(mean, low, high, _sign_flip_p(differences_N, seed), len(shared), sd)
 
 
 def compare_all(per_prompt: Mapping[str, Mapping[str, float]], *, metric: str, seed: int = 0) -> tuple[Comparison, ...]:
@@ -116,8 +118,19 @@ def compare_all(per_prompt: Mapping[str, Mapping[str, float]], *, metric: str, s
     found = [paired_difference(per_prompt[a], per_prompt[b], seed=seed) for a, b in pairs]
     adjusted = holm([difference.p for difference in found])
     return tuple(
-        Comparison(a=a, b=b, metric=metric, p_holm=p_holm, **difference._asdict())
-        for (a, b), difference, p_holm in zip(pairs, found, adjusted, strict=True)
+        Comparison(
+            a=a,
+            b=b,
+            metric=metric,
+            difference=d.difference,
+            low=d.low,
+            high=d.high,
+            p=d.p,
+            p_holm=p_holm,
+            n=d.n,
+            detectable=smallest_difference(d.sd, d.n, (1 - LEVEL) / len(pairs)),
+        )
+        for (a, b), d, p_holm in zip(pairs, found, adjusted, strict=True)
     )
 
 

@@ -39,7 +39,7 @@ from harness.errors import HarnessError
 from harness.ground import Ground, Say, lay_ground
 from harness.progress import Watch
 from harness.recipes.registry import choose
-from harness.records import Completion, PairLogp, Sample, TrialScores, Verdict
+from harness.records import Completion, JudgeCard, PairLogp, Sample, TrialScores, Verdict, win_rate_by
 from harness.resolution import resolve, settle_dtype
 from harness.settings import BenchFile, Resolved, refuse_another
 from harness.training.budget import parse_budget
@@ -132,12 +132,15 @@ class _Conductor:
         self.failed: dict[str, str] = {}
 
     def run(self) -> Outcome:
+        if self.resolved.budget_pairs is not None:
+            self.watch.say("a budget in pairs gives recipes that cost more a pair more compute; time and FLOPs do not")
         self._set_stale_aside()
         self._write_records()
         self._measure_anchor()
         if any(not self._is_done(trial) for trial in self.plan.trials):
             for judge in self.judges:
                 self._qualify(judge)
+        self.watch.done("done")
         for trial in self.plan.trials:
             self._attempt(trial)
         names, scores = [judge.name for judge in self.judges], self._scores()
@@ -193,23 +196,25 @@ class _Conductor:
 
     def _measure_anchor(self) -> None:
         folder = self.folder / "anchor"
-        self.watch.begin("anchor")
+        self.watch.begin("anchor and judges")
         if not (folder / "scores.json").exists():
             store.write_jsonl(folder / "train.jsonl", self.engine.train(self.plan.anchor).steps)
             mine = self.anchor_evidence
             scores = score_trial("anchor", 0, mine, mine, self.ground.golds, self.ground.tokens)
             store.write_json(folder / "scores.json", scores)
-        self.watch.done("done")
 
     def _qualify(self, judge: Judge) -> None:
         """Fit the judge if it needs fitting, and measure it on held-out labelled pairs before it is believed."""
-        card = self.folder / "judges" / f"{_file_name(judge.name)}.json"
+        card = self._card(judge)
         if isinstance(judge, Probe):
             self._fit(judge, card.with_suffix(".safetensors"))
         if not card.exists():
             self.watch.phase(f"qualifying judge {judge.name}")
             pairs = self.ground.labelled[: len(self.ground.held_out)]
             store.write_json(card, qualify(judge, pairs, seed=0))
+
+    def _card(self, judge: Judge) -> Path:
+        return self.folder / "judges" / f"{_file_name(judge.name)}.json"
 
     def _fit(self, probe: Probe, path: Path) -> None:
         if path.exists():
@@ -226,7 +231,7 @@ class _Conductor:
             self.watch.done("already done")
             return
         try:
-            self.watch.done(_headline(self._run_trial(trial)))
+            self.watch.done(self._headline(self._run_trial(trial)))
         except (HarnessError, ModelError) as error:
             self.failed[trial.name] = str(error)
         except Exception as error:  # a stranger's recipe may fail in any way; it must not cost the other trials
@@ -236,6 +241,19 @@ class _Conductor:
             self.failed[trial.name] = f"{type(error).__name__}: {error} (its traceback is in {where})"
         if trial.name in self.failed:
             self.watch.done(f"failed: {self.failed[trial.name]}")
+
+    def _headline(self, scores: TrialScores) -> str:
+        """A finished trial in one line; its win rate is by whom may decide: the data's check, or a qualified judge."""
+        shown = scores.scores
+        parts = [f"reward accuracy {shown['reward_accuracy'].value:.0%}", f"KL {shown['kl_nats'].value:.2f} nats"]
+        if "gold_win_rate" in shown:
+            parts.append(f"gold win rate {shown['gold_win_rate'].value:.0%}")
+        for judge in self.judges:
+            card, metric = store.read_json(self._card(judge), JudgeCard), win_rate_by(judge.name)
+            if metric in shown:
+                doubt = "" if card.qualified else " (not qualified)"
+                parts.append(f"win rate {shown[metric].value:.0%} by {judge.name}{doubt}")
+        return ", ".join(parts)
 
     def _run_trial(self, trial: Trial) -> TrialScores:
         """Train the trial, then measure it; scores.json comes last, so that it being there means done."""
@@ -330,11 +348,3 @@ _DOING = {
     "pairs.jsonl": "reading held-out pairs",
     "verdicts.jsonl": "judging",
 }
-
-
-def _headline(scores: TrialScores) -> str:
-    """A finished trial in one line."""
-    shown = scores.scores
-    wins = next((name for name in ("gold_win_rate", *shown) if name in shown and "win_rate" in name), None)
-    parts = [f"reward accuracy {shown['reward_accuracy'].value:.0%}", f"KL {shown['kl_nats'].value:.2f} nats"]
-    return ", ".join([*parts, *([f"{wins} {shown[wins].value:.0%}"] if wins else [])])

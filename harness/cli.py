@@ -65,7 +65,9 @@ def run(
     seeds: Annotated[int, typer.Option(help="trials of each recipe, each with its own order of the data")] = 1,
     judge: Annotated[
         list[str] | None,
-        typer.Option(help="probe, ollama:MODEL, rule:gold or rule:length; may be repeated, the first decides"),
+        typer.Option(
+            help="probe[:SRC], ollama:MODEL, rule:gold or rule:length; give several: the first that qualifies decides"
+        ),
     ] = None,
     eval_prompts: Annotated[int, typer.Option(help="held-out prompts to answer and judge, at most")] = 128,
     batch_pairs: Annotated[int, typer.Option(help="pairs in a training step")] = 16,
@@ -118,14 +120,25 @@ def _conduct(bench: BenchFile, folder: Path) -> None:
     console = Console()
     progress = Console(stderr=True)
 
+    reading = progress.status("reading the model and the data")
+
     def say(line: str) -> None:
+        reading.stop()
         progress.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    def make_watch(total: int) -> Watch:
+        reading.stop()
+        return Watch(progress, total)
+
     try:
-        outcome = run_bench(bench, folder, say, lambda total: Watch(progress, total))
+        if progress.is_terminal:
+            reading.start()
+        outcome = run_bench(bench, folder, say, make_watch)
     except KeyboardInterrupt:
         say(f"interrupted: run the same command again to go on in {folder}")
         raise
+    finally:
+        reading.stop()
     print_report(load_run(folder), console, outcome.report)
     if not any(name.startswith("ollama:") for name in bench.asked.judges) and (models := ollama_models()):
         say(f"an Ollama server answers: to judge with it too, add --judge probe --judge ollama:{models[0]}")
@@ -139,7 +152,7 @@ def recipes() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from harness.recipes.registry import SUMMARIES, VARIANTS, families
+    from harness.recipes.registry import KNOBS, SUMMARIES, VARIANTS, families
 
     table = Table(box=None, pad_edge=False)
     for heading in ("recipe", "group", "what it is"):
@@ -152,8 +165,10 @@ def recipes() -> None:
     console = Console()
     console.print(table)
     console.print(
-        "\nKnobs follow a colon: --recipes dpo:beta=0.2:reference=soft,sft  (a wrong one lists the right ones)"
+        "\nKnobs follow a colon, as in --recipes dpo:beta=0.2:reference=soft,sft. They are, with their defaults:"
     )
+    for name, knobs in KNOBS.items():
+        console.print(f"  {name}: {knobs}", highlight=False)
 
 
 @app.command()
@@ -198,12 +213,14 @@ def main() -> NoReturn:
 
 def _exit_code(command: Callable[[], object]) -> int:
     try:
-        code = command()
+        result = command()
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except USAGE_ERROR as error:
         message = getattr(error, "format_message", error.__str__)()
-        return _complain(f"{message} See: python -m harness --help" if message else "")
+        commands = {info.callback.__name__ for info in app.registered_commands if info.callback}
+        within = next((f" {word}" for word in sys.argv[1:2] if word in commands), "")
+        return _complain(f"{message} See: python -m harness{within} --help" if message else "")
     except (HarnessError, ModelError) as error:
         return _complain(str(error))
     except BrokenPipeError:
@@ -213,7 +230,7 @@ def _exit_code(command: Callable[[], object]) -> int:
         if error.errno not in _MENDABLE:
             raise
         return _complain(f"{error}: {_MENDABLE[error.errno]}, then run the same command again to go on")
-    return code if isinstance(code, int) else 0
+    return result if isinstance(result, int) else 0
 
 
 def _complain(line: str) -> int:

@@ -231,6 +231,7 @@ class Comparison:
     p: float  # sign-flip permutation
     p_holm: float  # Holm over all pairs of this metric
     n: int  # prompts
+    detectable: float  # the difference that 80% of such runs would show, at Holm's strictest level
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +257,7 @@ class TrainStep:
 class Agreement:
     """How often two who judge name the same winner, of the responses on which both name one."""
 
-    a: str  # a judge's name, or "the truth"
+    a: str  # a judge's name, or "the data's check"
     b: str
     share: Score  # clustered by prompt, over all trials
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from harness.records import RunRecord, Score, win_rate_by
 from reports.gaming import hollow_wins, short_signs, short_win
-from reports.numbers import flops, percent, phrase
+from reports.numbers import figure, flops, percent, phrase
 from reports.text import counted, listed, one_line
-from reports.trials import display_name, score
+from reports.trials import display_name, failings, score
 
 # Beyond one response in ten cut off, length, correctness and KL speak of the limit as much as of the policy.
 CUT_OFF = 0.1
@@ -21,6 +21,8 @@ REPETITIVE = 0.2
 STANDARD_ERRORS = 3.0
 # A 95% interval is about this many standard errors to each side.
 HALF_WIDTH = 1.96
+# Fewer than these leave a schedule of warm-up and decay hardly a step at its top.
+FEW_STEPS = 10
 # What the last, smaller batch may leave unspent.
 UNSPENT = 0.01
 
@@ -38,6 +40,7 @@ def warnings(run: RunRecord) -> tuple[str, ...]:
         *_cut_off(run),
         *_kl_check(run),
         *_budget(run),
+        *_few_steps(run),
         *_model(run),
         *_data(run),
     )
@@ -54,9 +57,7 @@ def _missing(run: RunRecord) -> Iterator[str]:
 def _judges(run: RunRecord) -> Iterator[str]:
     for card in run.judges:
         if not card.qualified:
-            failings = [one_line(reason).rstrip(".") for reason in card.reasons]
-            reasons = "; ".join(failings) or "it failed its qualification"
-            yield f"Judge {card.name} is not qualified, so its win rates decide nothing: {reasons}."
+            yield f"Judge {card.name} is not qualified, so its win rates decide nothing: {failings(card)}."
 
 
 def _gamed(run: RunRecord) -> Iterator[str]:
@@ -75,11 +76,9 @@ def _against_truth(run: RunRecord) -> Iterator[str]:
         for trial in run.trials:
             judged, gold = score(trial, win_rate_by(card.name)), score(trial, "gold_win_rate")
             if judged and gold and not _overlap(judged, gold):
-                apart.append(
-                    f"{display_name(run, trial)} ({percent(judged.value)}% judged, {percent(gold.value)}% true)"
-                )
+                apart.append(f"{display_name(run, trial)} ({percent(judged.value)}%, not {percent(gold.value)}%)")
         if apart:
-            yield f"Judge {card.name} and the truth disagree on the win rate of {listed(apart)}."
+            yield f"Judge {card.name} and the data's own check disagree on the win rates: {listed(apart)}."
 
 
 def _overlap(a: Score, b: Score) -> bool:
@@ -105,11 +104,11 @@ def _displaced(run: RunRecord) -> Iterator[str]:
     for trial in run.trials:
         shift, margin = score(trial, "chosen_shift_nats"), score(trial, "reward_margin_nats")
         if shift and margin and shift.high < 0 < margin.value:
-            sunk.append(f"{display_name(run, trial)} ({phrase(shift)})")
+            sunk.append(f"{display_name(run, trial)} ({figure(shift.value, shift.unit)})")
     if sunk:
         yield (
             "Likelihood displacement: the margin grew while the chosen responses became less likely than under the "
-            f"anchor, in {listed(sunk)}."
+            f"anchor, by so many nats: {listed(sunk)}."
         )
 
 
@@ -166,6 +165,21 @@ def _budget(run: RunRecord) -> Iterator[str]:
         budget = trial.ledger.budget_flops
         if budget and abs(used / budget - 1) > UNSPENT:
             yield f"{display_name(run, trial)} spent {flops(used)} of a budget of {flops(budget)}."
+
+
+def _few_steps(run: RunRecord) -> Iterator[str]:
+    last = [trial.ledger.stages[-1] for trial in run.trials]
+    if last and min(stage.steps for stage in last) < FEW_STEPS:
+        steps, pairs = [stage.steps for stage in last], [stage.pairs for stage in last]
+        yield (
+            f"Few steps: the recipes' last stages took {_range(steps)} steps on {_range(pairs)} of "
+            f"{run.bench.rows['train']:,} training pairs. With a larger budget they may rank otherwise."
+        )
+
+
+def _range(counts: list[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _data(run: RunRecord) -> Iterator[str]:

@@ -46,5 +46,11 @@ def ranked(run: RunRecord, metric: str) -> tuple[tuple[TrialRecord, Score], ...]
     return tuple(sorted(scored, key=lambda pair: -pair[1].value))
 
 
+def best_first(run: RunRecord, metric: str) -> tuple[TrialRecord, ...]:
+    """All trials, those without this metric last."""
+    standing = tuple(trial for trial, _ in ranked(run, metric))
+    return (*standing, *(trial for trial in run.trials if trial not in standing))
+
+
 def _everywhere(run: RunRecord, metric: str) -> bool:
     return bool(run.trials) and all(score(trial, metric) is not None for trial in run.trials)

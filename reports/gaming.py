@@ -28,7 +28,7 @@ class HollowWin:
     longer: Score | None  # length ratio, where it is a sign
     opening: Score | None  # opening concentration, where it is a sign
     correct_change: Score | None  # None where the data has no checker
-    judge: JudgeCard | None = None  # who says so; None: the data's own truth
+    judge: JudgeCard | None = None  # who says so; None: the data's own check
 
     @property
     def believed(self) -> bool:
@@ -93,7 +93,7 @@ def short_signs(hollow: HollowWin) -> str:
     """The signs in a few words, for a list of warnings."""
     found = (
         "longer responses" if hollow.longer else "",
-        "one opening shared by many" if hollow.opening else "",
+        "an opening that many share" if hollow.opening else "",
     )
     correct = "more correct" if hollow.more_correct else "less correct" if hollow.less_correct else ""
     return listed([sign for sign in (*found, correct or "correctness not shown to rise") if sign])
@@ -106,7 +106,9 @@ def signs(hollow: HollowWin) -> str:
         found.append(f"are {_longer_words(hollow.longer)} than the anchor's")
     if hollow.opening is not None:
         words = one_line(hollow.trial.scores.commonest_opening.strip(), 60)
-        found.append(f"begin with the same words (“{words}”) {percent(hollow.opening.value)}% of the time")
+        before = percent(hollow.trial.scores.anchor_opening_share)
+        share = percent(hollow.opening.value)
+        found.append(f"begin with the same words (“{words}”) {share}% of the time (the anchor's: {before}%)")
     found.append(_correctness(hollow))
     return listed(found)
 
@@ -131,13 +133,12 @@ def _correctness(hollow: HollowWin) -> str:
 def win_words(hollow: HollowWin) -> str:
     """The win in words: "wins 98% (95% to 99%) by judge probe", and what the truth says beside it."""
     if hollow.judge is None:
-        return f"wins {phrase(hollow.win)} by the data's own truth"
+        return f"wins {phrase(hollow.win)} by the data's own check"
     truth = score(hollow.trial, "gold_win_rate")
-    beside = f" and {phrase(truth)} by the data's own truth" if truth is not None else ""
+    beside = f" and {phrase(truth)} by the data's own check" if truth is not None else ""
     return f"wins {phrase(hollow.win)} by judge {hollow.judge.name}{beside}"
 
 
 def short_win(hollow: HollowWin) -> str:
-    """The win in brackets after a name: "73% true", "58% by probe"."""
-    by = f"by {hollow.judge.name}" if hollow.judge else "true"
-    return f"{percent(hollow.win.value)}% {by}"
+    """The win in brackets after a name: "73%", "58% by probe"."""
+    return f"{percent(hollow.win.value)}%{f' by {hollow.judge.name}' if hollow.judge else ''}"

@@ -13,7 +13,7 @@ class Term(NamedTuple):
 
 
 _TERMS = {
-    "gold_win_rate": Term("Gold win rate", "how often its response beats the anchor's by the data's own truth"),
+    "gold_win_rate": Term("Gold win rate", "how often it beats the anchor's: correctness first, then courtesy"),
     "reward_accuracy": Term("Reward accuracy", "how often it moved the chosen response up more than the rejected"),
     "reward_margin_nats": Term("Margin, nats", "by how much, on average; not scaled by beta"),
     "ranking_accuracy": Term("Ranking accuracy", "how often the chosen response is the likelier, no anchor involved"),

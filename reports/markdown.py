@@ -45,7 +45,7 @@ def _page(page: Page, samples: int) -> str:
         "\n".join(f"> {inline(sentence)}  " for sentence in page.answer),
     ]
     if page.warnings:
-        parts += ["## Warnings", "\n".join(f"- {inline(warning)}" for warning in page.warnings)]
+        parts += ["## Before you believe it", "\n".join(f"- {inline(warning)}" for warning in page.warnings)]
     parts += [_section(section, samples) for section in page.sections]
     return "\n\n".join(parts) + "\n"
 

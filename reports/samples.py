@@ -8,6 +8,7 @@ from harness.records import HeldOutPrompt, RunRecord, TrialRecord
 from reports.deciding import deciding, ranked
 from reports.numbers import percent
 from reports.page import Response, Sample
+from reports.text import listed
 from reports.trials import display_name
 
 SHOWN = 6  # prompts: enough for every reason below once, few enough to be read
@@ -74,19 +75,22 @@ def _sample(run: RunRecord, prompt: HeldOutPrompt, why: str) -> Sample:
     responses = [Response(who="the data's chosen response", text=prompt.chosen)]
     if anchor is not None:
         responses.append(Response(who="anchor", text=anchor))
-    responses += [
-        Response(who=display_name(run, trial), text=completion.text, remark=_remark(run, trial, prompt.prompt_id))
-        for trial in run.trials
-        for completion in trial.completions
-        if completion.prompt_id == prompt.prompt_id
-    ]
+    written: dict[tuple[str, str], list[str]] = {}  # (text, remark) → who wrote it
+    for trial in run.trials:
+        for completion in trial.completions:
+            if completion.prompt_id == prompt.prompt_id:
+                key = completion.text, _remark(run, trial, prompt.prompt_id)
+                written.setdefault(key, []).append(display_name(run, trial))
+    responses += [Response(who=listed(names), text=text, remark=remark) for (text, remark), names in written.items()]
     return Sample(why=why, question=prompt.question, responses=tuple(responses))
 
 
 def _remark(run: RunRecord, trial: TrialRecord, prompt_id: str) -> str:
-    """What the truth and each judge say of this response against the anchor's."""
-    gold = trial.scores.per_prompt.get("gold_win_rate", {}).get(prompt_id)
-    found = [] if gold is None else [f"by the data {_outcome(gold)}"]
+    """Whether this response is correct, and what the data's check and each judge say of it against the anchor's."""
+    per_prompt = trial.scores.per_prompt
+    correct, gold = (per_prompt.get(metric, {}).get(prompt_id) for metric in ("correct", "gold_win_rate"))
+    found = [] if correct is None else ["correct" if correct else "wrong"]
+    found += [] if gold is None else [f"by the data's check {_outcome(gold)}"]
     for v in trial.verdicts:
         if v.prompt_id == prompt_id:
             said = "no readable verdict" if v.p_win is None else f"{percent(v.p_win)}% to beat the anchor"

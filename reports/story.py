@@ -14,6 +14,7 @@ from reports.samples import telling_samples
 from reports.summary import answer
 from reports.text import counted, one_line
 from reports.timing import timing_notes
+from reports.trials import failings
 
 READING = (
     "Every trial is one recipe, trained on the same budget and scored the same way against the same anchor: "
@@ -74,7 +75,7 @@ def _scores(run: RunRecord) -> Section:
 
 def _decided(choice: Deciding) -> str:
     if choice.by_truth:
-        reason = "the data knows which answers are right, so no judge is needed to rank the recipes"
+        reason = "the data has a check of its own (correctness first, then courtesy), so no judge is needed"
     elif choice.judge is not None:
         reason = f"judge {choice.judge.name} is the first that qualified"
     else:
@@ -104,8 +105,7 @@ def _verdict_on(card: JudgeCard) -> str:
     about = f"{name} ({one_line(card.description)}) ranks {accuracy} of the labelled pairs of {prompts} rightly"
     if card.qualified:
         return f"{about} and is not fooled by responses that should lose: it is qualified."
-    reasons = [one_line(reason).rstrip(".") for reason in card.reasons]
-    return f"{about}, and is not qualified{': ' + '; '.join(reasons) if reasons else ''}."
+    return f"{about}, and is not qualified: {failings(card)}."
 
 
 def _quality(run: RunRecord) -> Section:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.records import RunRecord, Score, TrialRecord
+from harness.records import Comparison, RunRecord, Score, TrialRecord
 from reports.deciding import Deciding, deciding, ranked
 from reports.gaming import HollowWin, hollow_wins, short_signs, signs, win_words
 from reports.numbers import phrase
@@ -105,7 +105,7 @@ def _measured(choice: Deciding, best: Score) -> str:
     prompts = counted(best.n, "held-out prompt")
     against = f"wins {phrase(best)} of {prompts} against the anchor (the shared SFT checkpoint)"
     if choice.judge is None:
-        return f"{against}, by the data's own truth"
+        return f"{against}, by the data's own check (correctness first, then courtesy)"
     accuracy = choice.judge.accuracy
     return f"{against}, by judge {choice.judge.name}, which ranks {phrase(accuracy)} of labelled pairs rightly"
 
@@ -128,8 +128,18 @@ def _rivals(run: RunRecord, metric: str) -> str:
     level = [name for name in others if name not in beaten]
     if not beaten and not _any_pair(run, metric):
         every = f"No two of the {len(names)}" if len(names) > 2 else "Neither of the two"
-        return f"{every} recipes can be told {'apart' if len(names) > 2 else 'from the other'}."
-    return _told(best, beaten, level)
+        apart = "apart" if len(names) > 2 else "from the other"
+        return f"{every} recipes can be told {apart}.{_too_small(run, metric, list(known.values()))}"
+    return _told(best, beaten, level) + _too_small(run, metric, [known[name] for name in level if name in known])
+
+
+def _too_small(run: RunRecord, metric: str, level: list[Comparison]) -> str:
+    """Which differences this run was too small to show, where it showed none."""
+    if not level:
+        return ""
+    size = max(c.detectable for c in level)
+    shown = f"{100 * size:.0f} points" if unit(run, metric) == "share" else f"{size:.2g} {unit(run, metric)}"
+    return f" Differences under {shown} are more than this run can be relied on to show."
 
 
 def _any_pair(run: RunRecord, metric: str) -> bool:
@@ -165,7 +175,8 @@ def _cheaper(run: RunRecord, metric: str) -> str:
         return ""
     difference, name = min(rivals)
     saved = f"{abs(difference):.1f} {unit(run, 'kl_nats')}"
-    return f"Not told apart from it, and closest to the anchor, is {name}: {saved} of KL less than {best}."
+    nearest = f"{name} stays closest to the anchor ({saved} of KL less than {best})"
+    return f"Of those not told apart, {nearest}: the careful choice."
 
 
 def _empty_wins(run: RunRecord) -> list[HollowWin]:

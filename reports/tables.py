@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from harness.records import JudgeCard, RunRecord, Score, TrialScores, win_rate_by
-from reports.deciding import deciding, ranked
+from reports.deciding import best_first, deciding, ranked
 from reports.glossary import term
 from reports.numbers import (
     MISSING,
@@ -55,19 +55,20 @@ _PREFERENCE = (
 
 def main_table(run: RunRecord) -> Table:
     """One row a trial: the numbers that the answer is made of."""
+    decider = deciding(run).metric
     wins = ("gold_win_rate", *(win_rate_by(card.name) for card in run.judges))
-    metrics = (*wins, *_AFTER_WINS)
-    top = {trial.name for trial, _ in ranked(run, deciding(run).metric)[:1]}
+    metrics = tuple(dict.fromkeys((decider, *wins, *_AFTER_WINS)))
+    top = {trial.name for trial, _ in ranked(run, decider)[:1]}
     rows = tuple(
         (
             Cell(display_name(run, trial), strong=trial.name in top),
             *_cells(trial.scores, metrics),
             Cell(flops(trial.ledger.flops)),
         )
-        for trial in run.trials
+        for trial in best_first(run, decider)
     )
     titles = ("Recipe", *(term(metric).title for metric in metrics), "Spent")
-    return table("Scores of every trial", titles, rows)
+    return table("Scores of every trial, best first", titles, rows)
 
 
 def _cells(scores: TrialScores, metrics: tuple[str, ...]) -> tuple[Cell, ...]:
@@ -135,7 +136,7 @@ def _card(card: JudgeCard) -> tuple[Cell, ...]:
 
 
 def agreement_table(run: RunRecord) -> Table:
-    """How often the truth and the judges, two by two, name the same winner."""
+    """How often the data's check and the judges, two by two, name the same winner."""
     rows = tuple((Cell(one_line(x.a, 60)), Cell(one_line(x.b, 60)), score_cell(x.share)) for x in run.agreements)
     note = "Over all trials, of the responses on which both name a winner; two that toss coins agree on 50%."
     return table("How often they name the same winner", ("First", "Second", "Agree"), rows, note=note)

@@ -11,46 +11,64 @@ from rich.text import Text
 
 from harness.records import RunRecord, TrialRecord, win_rate_by
 from reports.cautions import warnings
-from reports.deciding import deciding, ranked
+from reports.deciding import best_first, deciding, ranked
 from reports.glossary import term
 from reports.numbers import Cell, flops, score_cell
 from reports.summary import answer
 from reports.text import counted, visible
-from reports.timing import timing_notes
 from reports.trials import display_name, score
 
 # The metrics by importance: a narrow window shows the first of them, the widest all with intervals.
 _METRICS = ("kl_nats", "reward_accuracy", "correct", "length_ratio")
-_SHORT = {"kl_nats": "KL", "reward_accuracy": "Reward acc.", "correct": "Correct", "length_ratio": "Length"}
+_SHORT = {
+    "gold_win_rate": "Gold wins",
+    "kl_nats": "KL",
+    "reward_accuracy": "Reward acc.",
+    "correct": "Right",
+    "length_ratio": "Length",
+}
 _COLUMN = 13  # characters with an interval, padding included
 _NARROW = 9  # without
+_SPENT = 14  # what trials have in common is the first to go
 
 
 def print_report(run: RunRecord, console: Console, path: Path) -> None:
-    """Print the answer, the table, what to beware of, and the report's path."""
+    """Print the answer, the table, what to beware of in a line each, and the report's path."""
     for sentence in answer(run):
         console.print(Text(visible(sentence)))
     if run.trials:
         console.print(_table(run, console.width))
-    for warning in (*warnings(run), *timing_notes(run)):
-        console.print(Text("! " + visible(warning), style="yellow"))
+    for warning in warnings(run):
+        head = warning.partition(":")[0].rstrip(".")
+        console.print(Text(clipped_line(f"! {head}", console.width), style="yellow"), no_wrap=True)
     console.print(Text(f"{counted(len(run.trials), 'trial')} in {path}"), soft_wrap=True)
 
 
+def clipped_line(text: str, width: int) -> str:
+    """Visible text on one line of this width."""
+    line = visible(" ".join(text.split()))
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
 def _table(run: RunRecord, width: int) -> Table:
+    """Best first, the best marked; a narrow window keeps the first metrics."""
     metrics = _metrics(run)
-    names = max(len(display_name(run, trial)) for trial in run.trials)
-    room = width - min(names, 28) - 14
+    names = max(len(display_name(run, trial)) for trial in run.trials) + 2
+    room = width - min(names, 28)
     intervals = room >= _COLUMN * len(metrics)
     kept = metrics if intervals else metrics[: max(1, room // _NARROW)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Recipe", overflow="ellipsis", no_wrap=True, max_width=28)
     for metric in kept:
         table.add_column(_title(metric), justify="right")
-    table.add_column("Spent", justify="right", no_wrap=True)
+    spent = width - min(names, 28) - len(kept) * (_COLUMN if intervals else _NARROW) >= _SPENT
+    if spent:
+        table.add_column("Spent", justify="right", no_wrap=True)
     best = {trial.name for trial, _ in ranked(run, deciding(run).metric)[:1]}
-    for trial in run.trials:
-        table.add_row(*_row(run, trial, kept, intervals), style="bold" if trial.name in best else "")
+    for trial in best_first(run, deciding(run).metric):
+        top = trial.name in best
+        row = _row(run, trial, kept, intervals, top=top)
+        table.add_row(*(row if spent else row[:-1]), style="bold" if top else "")
     return table
 
 
@@ -65,10 +83,11 @@ def _title(metric: str) -> Text:
     return Text(_SHORT.get(metric, term(metric).title.replace("Win rate by", "Wins by")))
 
 
-def _row(run: RunRecord, trial: TrialRecord, metrics: tuple[str, ...], intervals: bool) -> list[Text]:
+def _row(run: RunRecord, trial: TrialRecord, metrics: tuple[str, ...], intervals: bool, *, top: bool) -> list[Text]:
     cells = [score_cell(score(trial, metric)) for metric in metrics]
     shown = [_shown(cell, intervals) for cell in cells]
-    return [Text(visible(display_name(run, trial))), *shown, Text(flops(trial.ledger.flops))]
+    name = f"{'*' if top else ' '} {visible(display_name(run, trial))}"
+    return [Text(name), *shown, Text(flops(trial.ledger.flops))]
 
 
 def _shown(cell: Cell, interval: bool) -> Text:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.records import RunRecord, StageLedger, TrialRecord
+from harness.records import RunRecord, TrialRecord
 from reports.numbers import flops, percent, seconds
-from reports.text import counted, listed
+from reports.text import listed
 from reports.trials import display_name
 
 # At equal FLOPs a trial may still run longer: a moving reference is memory-bound, a machine is shared.
@@ -14,40 +14,41 @@ UNEVEN = 1.1
 
 
 def timing_notes(run: RunRecord) -> tuple[str, ...]:
-    """Says so where device seconds differ by over 10% between trials."""
+    """Says which trials took over 10% longer than the fastest, at which rates, and what the ledger shows of why."""
     timed = sorted(
         (trial for trial in run.trials if trial.ledger.device_seconds > 0),
         key=lambda trial: trial.ledger.device_seconds,
     )
-    if not timed:
+    slow = [t for t in timed if t.ledger.device_seconds > UNEVEN * timed[0].ledger.device_seconds]
+    if not slow:
         return ()
-    fast, slow = timed[0], timed[-1]
-    ratio = slow.ledger.device_seconds / fast.ledger.device_seconds
-    if ratio <= UNEVEN:
-        return ()
+    fast = timed[0]
+    took = listed([_took(run, trial, fast) for trial in slow])
+    fastest = f"{display_name(run, fast)}'s {seconds(fast.ledger.device_seconds)} at {_rate(fast)}"
+    moving = [
+        display_name(run, trial) for trial in slow if any(s.reference in ("soft", "hard") for s in trial.ledger.stages)
+    ]
+    live = f" {listed(moving)} {_reads(len(moving))} a moving reference live." if moving else ""
     return (
-        f"Device time differs between trials at the same budget: {_took(run, slow)}, {_took(run, fast)} "
-        f"({percent(ratio - 1)}% more). {_why(slow, fast)} The budget is counted in work done, so a slow stage or a "
-        "busy machine changes these seconds, not the comparison.",
+        f"Device time differs at the same budget, against {fastest}: {took}.{live} The budget is counted in work "
+        "done, so a slow stage or a busy machine changes these seconds, not the comparison.",
     )
 
 
-def _why(slow: TrialRecord, fast: TrialRecord) -> str:
-    """The slower trial's stages by the FLOPs that they did in a second, beside the faster trial's."""
-    mine, theirs = (listed([_rate(stage) for stage in trial.ledger.stages]) for trial in (slow, fast))
-    return (
-        f"It did {mine}, against {theirs}: every stage begins slowly, on memory not touched before, which weighs more "
-        "the fewer its steps, and a moving reference is read live and refreshed."
-    )
+def _took(run: RunRecord, trial: TrialRecord, fast: TrialRecord) -> str:
+    more = percent(trial.ledger.device_seconds / fast.ledger.device_seconds - 1)
+    took = seconds(trial.ledger.device_seconds)
+    return f"{display_name(run, trial)} took {took} ({more}% more, at {_rate(trial)})"
 
 
-def _rate(stage: StageLedger) -> str:
-    rate = flops(stage.flops / stage.device_seconds) if stage.device_seconds > 0 else "none"
-    return f"{rate} a second in its {stage.objective} stage of {counted(stage.steps, 'step')}"
+def _rate(trial: TrialRecord) -> str:
+    """FLOPs a second, stage by stage."""
+    stages = [s for s in trial.ledger.stages if s.device_seconds > 0]
+    return " and ".join(f"{flops(s.flops / s.device_seconds)} a second in {s.objective}" for s in stages)
 
 
-def _took(run: RunRecord, trial: TrialRecord) -> str:
-    return f"{display_name(run, trial)} took {seconds(trial.ledger.device_seconds)}"
+def _reads(trials: int) -> str:
+    return "reads" if trials == 1 else "read"
 
 
 def timing(run: RunRecord) -> dict[str, Any]:

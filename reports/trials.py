@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from harness.records import Comparison, RunRecord, Score, TrialRecord
+from harness.records import Comparison, JudgeCard, RunRecord, Score, TrialRecord
+from reports.text import one_line
 
 # Holm-adjusted over all pairs of trials, so this bounds the chance of even one false "is better".
 SIGNIFICANT = 0.05
@@ -44,3 +45,9 @@ def swapped(c: Comparison) -> Comparison:
 def told_apart(c: Comparison | None) -> bool:
     """Whether the two differ by more than chance explains."""
     return c is not None and c.p_holm < SIGNIFICANT
+
+
+def failings(card: JudgeCard) -> str:
+    """Why a judge is not qualified, to follow a colon."""
+    reasons = [one_line(reason).rstrip(".") for reason in card.reasons]
+    return "; ".join(f"{reason[:1].lower()}{reason[1:]}" for reason in reasons) or "it failed its qualification"

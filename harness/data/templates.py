@@ -37,7 +37,7 @@ def check_template(name: str) -> str:
         return name
     close = difflib.get_close_matches(name, TEMPLATES, n=1)
     guess = f"did you mean '{close[0]}'? " if close else ""
-    raise HarnessError(f"no template named '{name}': {guess}There are: {', '.join(TEMPLATES)}")
+    raise HarnessError(f"no template named '{name}': {guess}there are {', '.join(TEMPLATES)}")
 
 
 def _alpaca(ask: Ask) -> str:

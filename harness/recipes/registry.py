@@ -53,6 +53,10 @@ SUMMARIES = {
     "sft": "supervised fine-tuning on the chosen responses",
     "dpo": "direct preference optimisation (arXiv:2305.18290), frozen or moving reference (arXiv:2404.09656)",
 }
+KNOBS = {  # of the built-ins, with their defaults, so that listing them does not import torch
+    "sft": "learning_rate=0.0001",
+    "dpo": "beta=0.1 reference=frozen|soft|hard half_life=0.25 period=0.25 learning_rate=5e-05",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +146,7 @@ def _stages(recipe: Recipe, knobs: Any, point: EntryPoint) -> tuple[Stage, ...]:
 
 def _unknown(name: str) -> str:
     known = [*VARIANTS, *families(), "all", "core"]
-    close = difflib.get_close_matches(name, known, 1, 0.5)
+    close = difflib.get_close_matches(name, known, 1, 0.6)
     hint = f": did you mean {close[0]!r}?" if close else "."
     return f"no recipe named {name!r}{hint} {SEE}"
 

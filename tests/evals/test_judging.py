@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from evals.judges.protocol import Opinion, Question
-from evals.judging import agreements, judge_completions
+from evals.judging import CHECK, agreements, judge_completions
 from harness.errors import HarnessError
 from harness.records import Completion, Pair, TrialScores, win_rate_by
 
@@ -57,7 +57,7 @@ def test_agreement_counts_where_both_name_a_winner() -> None:
     """Of three prompts the truth ties on one; on the other two the judge is right once."""
     scores = {"dpo": scored({"p": 1.0, "q": 0.0, "r": 0.5}, {"p": 0.7, "q": 0.8, "r": 0.9})}
     (found,) = agreements(["probe"], scores)
-    assert (found.a, found.b, found.share.value, found.share.n) == ("the truth", "probe", 0.5, 2)
+    assert (found.a, found.b, found.share.value, found.share.n) == (CHECK, "probe", 0.5, 2)
 
 
 def test_agreement_is_over_all_trials_and_its_n_is_the_prompts() -> None:

@@ -347,10 +347,10 @@ def test_a_bad_download_leaves_nothing(
     ("command", "words"),
     [
         ("rnu", ["No such command 'rnu'", "python -m harness --help"]),
-        ("run --recipies sft", ["--recipies", "python -m harness --help"]),
-        ("run sft", ["sft", "python -m harness --help"]),
-        ("run --seeds", ["--seeds", "python -m harness --help"]),
-        ("report", ["RUN", "python -m harness --help"]),
+        ("run --recipies sft", ["--recipies", "python -m harness run --help"]),
+        ("run sft", ["sft", "python -m harness run --help"]),
+        ("run --seeds", ["--seeds", "python -m harness run --help"]),
+        ("report", ["RUN", "python -m harness report --help"]),
     ],
 )
 def test_a_mistyped_command_is_one_line(tmp_path: Path, command: str, words: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 
+import pytest
 from rich.console import Console
 
 from harness.progress import Watch
@@ -82,10 +83,37 @@ def test_a_terminal_gets_a_bar_with_the_share_that_is_spent() -> None:
     assert "loss 0.693 margin +0.250" in bar
 
 
-def test_a_terminal_gets_the_time_left() -> None:
-    """Of the stage and of the bench."""
-    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", watched(0.5, terminal=True))
-    assert re.search(r"left +(-:--:--|\d+:\d\d:\d\d)", shown)
+def test_a_terminal_gets_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the stage and of the bench, from its first steps on: half of the stage took a minute, so one is left."""
+    clock = iter(range(0, 60_000, 30))
+    written = io.StringIO()
+    with Watch(Console(file=written, force_terminal=True, width=160), 2) as watch:
+        watch._bars.get_time = lambda: float(next(clock))
+        watch.begin("dpo-beta0.1@0")
+        watch.phase("training, dpo")
+        for spent in (0.25, 0.5, 0.75):
+            watch.step(step(spent))
+            watch._bars.refresh()
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written.getvalue())
+    bars = [line for line in shown.splitlines() if "75%" in line]
+    assert any(re.search(r", \d+:\d\d left", line) for line in bars)
+    assert any(re.search(r"bench .*\d+:\d\d left", line) for line in shown.splitlines())
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_narrow_terminal_loses_nothing_but_the_name(width: int) -> None:
+    """Share, loss, margin and time stay on one line."""
+    written = io.StringIO()
+    with Watch(Console(file=written, force_terminal=True, width=width), 2) as watch:
+        watch.begin("dpo_beta=0.2_reference=soft@0")
+        watch.phase("training, dpo")
+        watch.step(step(0.5))
+        watch.step(step(0.75))
+        watch._bars.refresh()
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written.getvalue())
+    line = next(line for line in shown.splitlines() if "75%" in line)
+    assert "loss 0.693 margin +0.250" in line
+    assert len(line) <= width
 
 
 def test_what_a_trial_ended_with_stays_on_the_terminal() -> None:

@@ -269,7 +269,7 @@ def _scores(run: FakeRun, c: Character, verdicts: list[Verdict], draw: random.Ra
 
 
 def _agreements(run: FakeRun) -> list[Agreement]:
-    names = [*(["the truth"] if run.has_gold else []), *run.judges]
+    names = [*(["the data's check"] if run.has_gold else []), *run.judges]
     return [Agreement(a=a, b=b, share=score(0.8, run.prompts)) for a, b in itertools.combinations(names, 2)]
 
 
@@ -300,6 +300,7 @@ def _comparison(a: str, b: str, metric: str, difference: float, run: FakeRun) ->
         p=p / 4,
         p_holm=p,
         n=run.prompts,
+        detectable=run.significant * scale,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from reports.cautions import warnings
 from reports.timing import timing_notes
 from tests.reports.conftest import Loaded
-from tests.reports.fake_run import CORE, FakeRun
+from tests.reports.fake_run import CORE, Character, FakeRun
 
 MODEL_NOTE = "smollm2-135m is a 4-bit export of an instruct-tuned model"
 
@@ -24,7 +24,7 @@ def test_a_sound_run_warns_of_the_model_alone(loaded: Loaded) -> None:
     [
         ({"chosen_shift": -2.0}, "Likelihood displacement"),
         ({"repetition": 0.5}, "repeats itself: 50%"),
-        ({"judged": 0.99}, "Judge probe and the truth disagree on the win rate of dpo-beta0.1"),
+        ({"judged": 0.99}, "Judge probe and the data's own check disagree on the win rates: dpo-beta0.1"),
     ],
 )
 def test_a_trial_with_a_flaw_is_named_with_it(loaded: Loaded, change: dict[str, float], words: str) -> None:
@@ -74,14 +74,33 @@ def test_a_budget_in_pairs_that_spends_unequal_flops_is_said(loaded: Loaded) -> 
 def test_uneven_device_time_is_a_note_on_time_and_no_warning(loaded: Loaded) -> None:
     slow = dataclasses.replace(CORE[2], seconds=60.0)
     run = loaded(FakeRun(characters=(CORE[0], slow)))
-    assert "dpo-beta0.1 took 60.0 s, sft took 50.0 s (20% more)" in timing_notes(run)[0]
+    assert "against sft's 50.0 s" in timing_notes(run)[0]
+    assert "dpo-beta0.1 took 60.0 s (20% more, at " in timing_notes(run)[0]
     assert "took" not in " ".join(warnings(run))
 
 
-def test_uneven_device_time_is_explained_by_the_rates_of_the_stages(loaded: Loaded) -> None:
-    slow = dataclasses.replace(CORE[2], seconds=60.0)
+def test_every_trial_that_took_longer_is_named(loaded: Loaded) -> None:
+    slow = tuple(dataclasses.replace(c, seconds=60.0 + i) for i, c in enumerate(CORE[2:4]))
+    (note,) = timing_notes(loaded(FakeRun(characters=(CORE[0], *slow))))
+    assert all(character.recipe in note for character in slow)
+
+
+@pytest.mark.parametrize(("character", "moves"), [(CORE[5], True), (CORE[2], False)])
+def test_a_moving_reference_is_a_cause_only_where_there_is_one(
+    loaded: Loaded, character: Character, moves: bool
+) -> None:
+    slow = dataclasses.replace(character, seconds=60.0)
     (note,) = timing_notes(loaded(FakeRun(characters=(CORE[0], slow))))
-    assert "a second in its dpo stage of" in note
+    assert (f"{slow.recipe} reads a moving reference live" in note) is moves
+
+
+def test_few_steps_are_said(loaded: Loaded) -> None:
+    run = loaded(FakeRun(characters=CORE[:1]))
+    stage = dataclasses.replace(run.trials[0].ledger.stages[-1], steps=5, pairs=74)
+    ledger = dataclasses.replace(run.trials[0].ledger, stages=(stage,))
+    short = dataclasses.replace(run, trials=(dataclasses.replace(run.trials[0], ledger=ledger),))
+    assert "last stages took 5 steps on 74 of 1,540 training pairs" in " ".join(warnings(short))
+    assert "Few steps" not in " ".join(warnings(run))
 
 
 def test_even_device_time_needs_no_note(loaded: Loaded) -> None:

@@ -13,7 +13,9 @@ from tests.reports.fake_run import CORE, FakeRun
 def test_schema_one_has_its_keys(loaded: Loaded) -> None:
     found = document(loaded(FakeRun()))
     assert found["schema"] == 1
-    assert {"bench", "trials", "judge", "judges", "comparisons", "answer", "warnings", "timing"} <= set(found)
+    assert {"bench", "trials", "judge", "judges", "comparisons", "agreements", "answer", "warnings", "timing"} <= set(
+        found
+    )
     trial = found["trials"][0]
     assert {"recipe", "seed", "scores", "ledger"} <= set(trial)
     assert set(trial["scores"]["reward_accuracy"]) == {"value", "low", "high", "n", "unit"}
@@ -29,6 +31,7 @@ def test_schema_one_has_its_keys(loaded: Loaded) -> None:
         "p",
         "p_holm",
         "n",
+        "detectable",
     }
     assert isinstance(found["answer"], str)
 

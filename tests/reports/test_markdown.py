@@ -72,7 +72,7 @@ def test_many_trials_with_wide_text_still_fit_into_sixty_kilobytes(loaded: Loade
 def test_the_gaming_sentence_survives_escaping(loaded: Loaded) -> None:
     gamer = dataclasses.replace(CORE[2], judged=0.98, length_ratio=1.5, opening=OPENING, opening_share=0.8)
     text = markdown(page(loaded(FakeRun(characters=(CORE[0], gamer)))))
-    assert "read that as style, not substance" in text.partition("## Warnings")[0]
+    assert "read that as style, not substance" in text.partition("## Before you believe it")[0]
 
 
 @pytest.mark.parametrize("name", ["kl_nats", "reward_accuracy", "gold_win_rate", "win_rate[probe]", "correct"])

@@ -100,7 +100,7 @@ def test_a_judge_fooled_by_style_is_confronted_with_the_truth(loaded: Loaded) ->
     gamer = dataclasses.replace(GAMER, gold=0.52, correct_change=-0.01)
     said = " ".join(answer(loaded(FakeRun(characters=(CORE[0], gamer)))))
     assert "No recipe is shown to beat the anchor" in said
-    assert "wins 98% (96% to 100%) by judge probe and 52% (43% to 61%) by the data's own truth" in said
+    assert "wins 98% (96% to 100%) by judge probe and 52% (43% to 61%) by the data's own check" in said
     assert "not shown to be more correct (−1 point, −6 to +4): read that as style, not substance" in said
 
 
@@ -140,7 +140,7 @@ def test_an_opening_that_the_anchor_has_too_is_no_sign_of_gaming(loaded: Loaded)
 
 def test_the_closest_of_equals_is_named_when_its_kl_is_shown_to_be_lower(loaded: Loaded) -> None:
     said = " ".join(answer(loaded(FakeRun(characters=CORE[2:5], significant=0.1))))
-    assert "closest to the anchor, is dpo-beta0.5: 4.1 nats of KL less than dpo-beta0.1" in said
+    assert "dpo-beta0.5 stays closest to the anchor (4.1 nats of KL less than dpo-beta0.1): the careful choice" in said
 
 
 def test_one_seed_speaks_of_checkpoints(loaded: Loaded) -> None:

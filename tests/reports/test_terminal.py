@@ -26,7 +26,7 @@ def test_no_line_is_wider_than_the_window(loaded: Loaded, width: int) -> None:
 
 def test_the_answer_the_scores_and_the_path_are_printed(loaded: Loaded) -> None:
     text = printed(loaded, FakeRun(), 120)
-    for words in ("dpo-beta0.1 scores highest", "Gold win rate", "KL", "Spent", "runs/first/report.md"):
+    for words in ("dpo-beta0.1 scores highest", "* dpo-beta0.1", "Gold wins", "KL", "Spent", "runs/first/report.md"):
         assert words in text
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
+import typing
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from typing import Literal
@@ -13,7 +15,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.recipes import registry
 from harness.recipes.recipe import Recipe, Stage
-from harness.recipes.registry import SUMMARIES, VARIANTS, Choice, choose, families
+from harness.recipes.registry import KNOBS, SUMMARIES, VARIANTS, Choice, choose, families
 
 CORE = (
     "sft",
@@ -275,3 +277,15 @@ def test_choosing_recipes_imports_no_torch_until_one_is_loaded() -> None:
 def test_a_value_spelt_otherwise_is_the_same_recipe() -> None:
     """Else it would be compared with itself."""
     assert [choice.name for choice in choose(["dpo:beta=0.2", "dpo:beta=0.20,dpo:beta=2e-1"])] == ["dpo_beta=0.2"]
+
+
+@pytest.mark.parametrize("name", KNOBS)
+def test_the_knobs_that_are_listed_are_those_there_are(name: str) -> None:
+    """With their defaults, and every choice where there is one."""
+    knobs = families()[name].load().knobs
+    hints = typing.get_type_hints(knobs)
+    shown = {
+        f.name: "|".join(typing.get_args(hints[f.name])) if typing.get_args(hints[f.name]) else f"{f.default}"
+        for f in dataclasses.fields(knobs)
+    }
+    assert KNOBS[name] == " ".join(f"{knob}={value}" for knob, value in shown.items())
