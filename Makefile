@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # What one trial may train for. In FLOPs, so that everybody gets the same numbers.
 BUDGET ?= 7TFLOP
-PROMPTS ?= 96
+PROMPTS ?= 80
 OUT ?= runs/first
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 

@@ -90,7 +90,8 @@ def _is_hedged(response: str, answer: str) -> bool:
 
 
 def _has(words: str, phrase: str) -> bool:
-    return _words(phrase) in words
+    wanted = _words(phrase)
+    return bool(wanted.strip()) and wanted in words  # a phrase of signs alone is in nothing
 
 
 def _words(text: str, keep: str = "") -> str:

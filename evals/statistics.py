@@ -19,6 +19,7 @@ from harness.records import Comparison, Score
 
 LEVEL = 0.95
 RESAMPLES = 9_999  # with the observed one, 10,000: no p below 1e-4
+RESAMPLES_PER_PAIR = 40  # of a Holm correction: its strictest p can then fall to half of what it has to be below
 _CHUNK = 1_024  # resamples held in memory at once
 
 Values = npt.NDArray[np.float64]
@@ -87,7 +88,9 @@ def share_interval(values: Sequence[float], *, clusters: Sequence[str] | None = 
     return Score(value=score.value, low=max(0.0, score.low), high=min(1.0, score.high), n=count, unit="share")
 
 
-def paired_difference(a: Mapping[str, float], b: Mapping[str, float], *, seed: int = 0) -> Difference:
+def paired_difference(
+    a: Mapping[str, float], b: Mapping[str, float], *, seed: int = 0, resamples: int = RESAMPLES
+) -> Difference:
     """Mean of a − b over the prompts that both have: BCa bootstrap interval and sign-flip p.
 
     BCa: Efron 1987. Differences that are all equal give an interval of no width; all zero give p = 1.
@@ -102,7 +105,7 @@ def paired_difference(a: Mapping[str, float], b: Mapping[str, float], *, seed: i
     else:
         low, high = _bca(differences_N, seed)
     sd = float(differences_N.std(ddof=1))
-    return Difference(mean, low, high, _sign_flip_p(differences_N, seed), len(shared), sd)
+    return Difference(mean, low, high, _sign_flip_p(differences_N, seed, resamples), len(shared), sd)
 
 
 def compare_all(per_prompt: Mapping[str, Mapping[str, float]], *, metric: str, seed: int = 0) -> tuple[Comparison, ...]:
@@ -115,7 +118,8 @@ def compare_all(per_prompt: Mapping[str, Mapping[str, float]], *, metric: str, s
         for a, b in itertools.combinations(per_prompt, 2)
         if len(per_prompt[a].keys() & per_prompt[b].keys()) >= 2
     ]
-    found = [paired_difference(per_prompt[a], per_prompt[b], seed=seed) for a, b in pairs]
+    resamples = max(RESAMPLES, RESAMPLES_PER_PAIR * len(pairs))
+    found = [paired_difference(per_prompt[a], per_prompt[b], seed=seed, resamples=resamples) for a, b in pairs]
     adjusted = holm([difference.p for difference in found])
     return tuple(
         Comparison(
@@ -205,15 +209,15 @@ def _bca(differences_N: Values, seed: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _sign_flip_p(differences_N: Values, seed: int) -> float:
+def _sign_flip_p(differences_N: Values, seed: int, resamples: int) -> float:
     """Two-sided p of the mean under random signs: (1 + extreme) / (1 + resamples) (Phipson & Smyth 2010)."""
     generator = np.random.default_rng(seed)
     observed = abs(float(differences_N.sum()))
     threshold = observed - 1e-9 * float(np.abs(differences_N).sum())  # sums equal but for rounding count as equal
     extreme = 0
-    for start in range(0, RESAMPLES, _CHUNK):
-        rows = min(_CHUNK, RESAMPLES - start)
+    for start in range(0, resamples, _CHUNK):
+        rows = min(_CHUNK, resamples - start)
         bits_RN = generator.integers(0, 2, (rows, len(differences_N)), dtype=np.int8)
         sums_R = 2 * (bits_RN @ differences_N) - differences_N.sum()
         extreme += int((np.abs(sums_R) >= threshold).sum())
-    return (1 + extreme) / (1 + RESAMPLES)
+    return (1 + extreme) / (1 + resamples)

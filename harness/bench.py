@@ -34,9 +34,10 @@ from evals.score import Evidence, score_trial
 from harness import cache, store
 from harness.described import describe
 from harness.engines.graph import TrainNode
-from harness.engines.local import LocalEngine, load_policy
+from harness.engines.local import LocalEngine
 from harness.errors import HarnessError
 from harness.ground import Ground, Say, lay_ground
+from harness.plain import visible
 from harness.progress import Watch
 from harness.recipes.registry import choose
 from harness.records import Completion, JudgeCard, PairLogp, Sample, TrialScores, Verdict, win_rate_by
@@ -50,6 +51,11 @@ from models.language_model import LanguageModel
 from models.sources import find_model
 from reports.build import build_report
 
+ANCHOR_FILES = ("train.jsonl", "completions.jsonl", "pairs.jsonl", "scores.json")
+TRIAL_FILES = (
+    *("train.jsonl", "ledger.json", "completions.jsonl", "samples.jsonl", "pairs.jsonl", "verdicts.jsonl"),
+    "scores.json",  # written last
+)
 SAMPLE_SEED = 20_260_000  # of the draws that all checkpoints sample with
 R = TypeVar("R")
 
@@ -137,8 +143,9 @@ class _Conductor:
         self._set_stale_aside()
         self._write_records()
         self._measure_anchor()
-        if any(not self._is_done(trial) for trial in self.plan.trials):
-            for judge in self.judges:
+        done = all(self._is_done(trial) for trial in self.plan.trials)
+        for judge in self.judges:
+            if not (done and self._card(judge).exists()):
                 self._qualify(judge)
         self.watch.done("done")
         for trial in self.plan.trials:
@@ -190,14 +197,12 @@ class _Conductor:
         )
 
     def _model(self, node: TrainNode) -> LanguageModel:
-        checkpoint = self.engine.train(node).checkpoint
-        policy = load_policy(self.ground.model.architecture, checkpoint, self.ground.device)
-        return LanguageModel.of(policy, self.ground.tokens, self.dtype)
+        return LanguageModel.of(self.engine.decoder(node), self.ground.tokens, self.dtype)
 
     def _measure_anchor(self) -> None:
         folder = self.folder / "anchor"
         self.watch.begin("anchor and judges")
-        if not (folder / "scores.json").exists():
+        if not all((folder / name).exists() for name in ANCHOR_FILES):
             store.write_jsonl(folder / "train.jsonl", self.engine.train(self.plan.anchor).steps)
             mine = self.anchor_evidence
             scores = score_trial("anchor", 0, mine, mine, self.ground.golds, self.ground.tokens)
@@ -234,11 +239,11 @@ class _Conductor:
             self.watch.done(self._headline(self._run_trial(trial)))
         except (HarnessError, ModelError) as error:
             self.failed[trial.name] = str(error)
-        except Exception as error:  # a stranger's recipe may fail in any way; it must not cost the other trials
+        except (Exception, SystemExit) as error:  # a stranger's recipe may fail in any way, at no other trial's cost
             path = self._trial_folder(trial) / "error.txt"
-            store.write_text(path, traceback.format_exc())
+            store.write_text(path, visible(traceback.format_exc()))
             where = path.relative_to(self.folder).as_posix()
-            self.failed[trial.name] = f"{type(error).__name__}: {error} (its traceback is in {where})"
+            self.failed[trial.name] = visible(f"{type(error).__name__}: {error} (its traceback is in {where})")
         if trial.name in self.failed:
             self.watch.done(f"failed: {self.failed[trial.name]}")
 
@@ -322,7 +327,7 @@ class _Conductor:
         return self.folder / "trials" / trial.name
 
     def _is_done(self, trial: Trial) -> bool:
-        return (self._trial_folder(trial) / "scores.json").exists()
+        return all((self._trial_folder(trial) / name).exists() for name in TRIAL_FILES)
 
 
 @functools.cache

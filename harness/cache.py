@@ -20,7 +20,7 @@ LIMIT_BYTES = 20 * 2**30  # about 37 checkpoints of the embedded model
 def cache_root() -> Path:
     """PREFBENCH_CACHE, or the user's cache folder."""
     asked = os.environ.get("PREFBENCH_CACHE")
-    root = Path(asked).expanduser() if asked else platformdirs.user_cache_path("prefbench")
+    root = Path(os.path.expanduser(asked)) if asked else platformdirs.user_cache_path("prefbench")
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

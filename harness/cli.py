@@ -7,6 +7,7 @@ Exit codes: 0 done · 2 the user can mend it, said in one line · 3 some trials 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import typer
 
 from harness import __version__
 from harness.errors import HarnessError
+from harness.plain import on_one_line
 from models.failure import ModelError
 
 if TYPE_CHECKING:
@@ -109,22 +111,20 @@ def _explicit(context: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
 
 def _conduct(bench: BenchFile, folder: Path) -> None:
     """Run a bench in its folder, with progress on the terminal, and end with the table."""
-    from rich.console import Console
-
     from harness.bench import run_bench
     from harness.doctor import ollama_models
-    from harness.progress import Watch
+    from harness.progress import Terminal, Watch
     from reports.load import load_run
     from reports.terminal import print_report
 
-    console = Console()
-    progress = Console(stderr=True)
+    console = Terminal()
+    progress = Terminal(stderr=True)
 
     reading = progress.status("reading the model and the data")
 
     def say(line: str) -> None:
         reading.stop()
-        progress.print(line, highlight=False, markup=False, soft_wrap=True)
+        progress.print(on_one_line(line), highlight=False, markup=False, soft_wrap=True)
 
     def make_watch(total: int) -> Watch:
         reading.stop()
@@ -174,14 +174,13 @@ def recipes() -> None:
 @app.command()
 def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]) -> None:
     """Write a run's report again from its records alone: the same records give the same bytes."""
-    from rich.console import Console
-
+    from harness.progress import Terminal
     from reports.build import build_report
     from reports.load import load_run
     from reports.terminal import print_report
 
     path = build_report(run_folder)
-    print_report(load_run(run_folder), Console(), path)
+    print_report(load_run(run_folder), Terminal(), path)
 
 
 @app.command()
@@ -208,6 +207,9 @@ def _version(
 
 def main() -> NoReturn:
     """Run the command line and exit with the code that the docstring above promises."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter shows its number
     sys.exit(_exit_code(lambda: app(standalone_mode=False)))
 
 
@@ -235,5 +237,5 @@ def _exit_code(command: Callable[[], object]) -> int:
 
 def _complain(line: str) -> int:
     if line:
-        typer.echo(" ".join(line.split()), err=True)
+        typer.echo(on_one_line(line), err=True)
     return 2

@@ -31,7 +31,9 @@ def ollama_models() -> list[str] | None:
 
     try:
         return [str(m.model) for m in ollama.Client(timeout=1.0).list().models]
-    except (ConnectionError, ValueError, httpx.HTTPError, httpx.InvalidURL, ollama.ResponseError):
+    except httpx.InvalidURL:
+        return None  # OLLAMA_HOST is no address
+    except (ConnectionError, TypeError, ValueError, RecursionError, httpx.HTTPError, ollama.ResponseError):
         return None  # nobody there, or somebody else
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from types import TracebackType
 
@@ -10,10 +11,20 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tas
 from rich.table import Column
 from rich.text import Text
 
+from harness.plain import on_one_line
 from harness.records import TrainStep
 
 PHASES = 5  # of a trial: training, completions, samples, held-out pairs, verdicts; taken to be equally long
 WIDE = 100  # characters from which on there is room for the time that has passed
+
+
+class Terminal(Console):
+    """A console that falls silent where the reader of its pipe has gone, instead of ending the run."""
+
+    def on_broken_pipe(self) -> None:
+        """What Rich calls; its own way is to exit."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 class Watch:
@@ -55,7 +66,7 @@ class Watch:
 
     def say(self, line: str) -> None:
         """One line that stays."""
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(on_one_line(line), highlight=False, markup=False, soft_wrap=True)
 
     def begin(self, name: str) -> None:
         """A trial (or the anchor) begins."""

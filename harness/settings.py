@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from harness import store
 from harness.errors import HarnessError
 
 M = TypeVar("M", bound=BaseModel)
+_ABOVE_ZERO = Field(gt=0, allow_inf_nan=False)
 NAMES = ("smollm2-135m", "courtesy", "rasbt")  # models and data that no path of the same name can hide
 
 
@@ -27,11 +29,11 @@ class Asked(BaseModel):
     template: str = "auto"
     recipes: tuple[str, ...] = ("core",)
     budget: str = "60s"
-    seeds: int = Field(default=1, ge=1)
+    seeds: int = Field(default=1, ge=1, le=1000)
     judges: tuple[str, ...] = ("probe",)
     eval_prompts: int = Field(default=128, ge=2)
     max_new_tokens: int = Field(default=64, ge=1)
-    batch_pairs: int = Field(default=16, ge=1)
+    batch_pairs: int = Field(default=16, ge=1, le=65_536)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
 
     @field_validator("judges")
@@ -50,13 +52,19 @@ class Resolved(BaseModel):
     model_digest: str
     data_digest: str
     judges: tuple[str, ...]  # what each one is, with its model's digest
-    budget_flops: float | None = None
-    budget_pairs: int | None = None
-    flops_per_second: float | None = None
-    flops_per_byte: float
+    budget_flops: Annotated[float, _ABOVE_ZERO] | None = None
+    budget_pairs: Annotated[int, _ABOVE_ZERO] | None = None
+    flops_per_second: Annotated[float, _ABOVE_ZERO] | None = None
+    flops_per_byte: Annotated[float, _ABOVE_ZERO]
     dtype: Literal["float32", "bfloat16"]
-    threads: int
-    micro_batch_tokens: int
+    threads: int = Field(ge=1, le=1024)
+    micro_batch_tokens: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Resolved:
+        if (self.budget_flops is None) == (self.budget_pairs is None):
+            raise ValueError("exactly one of budget_flops and budget_pairs has to be given")
+        return self
 
 
 class BenchFile(BaseModel):
@@ -82,10 +90,10 @@ class BenchFile(BaseModel):
 def read_bench(path: Path) -> BenchFile:
     """Read bench.toml; HarnessError names the file and the setting that is wrong."""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise HarnessError(f"no file {path}: --config takes the bench.toml of a run") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HarnessError(f"{path} cannot be read ({error}): --config takes the bench.toml of a run") from error
     return _checked(BenchFile, tables, str(path))
 
@@ -107,8 +115,8 @@ def _checked(kind: type[M], values: dict[str, Any], where: str) -> M:
 
 def absolute(source: str) -> str:
     """A path that exists, made independent of the folder that the command was typed in; a name stays a name."""
-    path = Path(source).expanduser()
-    return str(path.resolve()) if source not in NAMES and path.exists() else source
+    path = Path(os.path.expanduser(source))
+    return str(path.resolve()) if source.strip() and source not in NAMES and path.exists() else source
 
 
 def absolute_judge(judge: str) -> str:
@@ -130,7 +138,7 @@ def refuse_another(folder: Path, wanted: BenchFile) -> BenchFile | None:
     if folder.exists() and not folder.is_dir():
         raise HarnessError(f"--out {folder} is a file: choose another folder")
     if not path.exists():
-        if folder.exists() and any(entry.name != ".lock" for entry in folder.iterdir()):
+        if folder.exists() and any(not _is_ours(entry.name) for entry in folder.iterdir()):
             raise HarnessError(f"--out {folder} holds other files and no bench.toml: choose another folder")
         return None
     held = read_bench(path)
@@ -145,6 +153,11 @@ def refuse_another(folder: Path, wanted: BenchFile) -> BenchFile | None:
             f"{_shown(mine[name])}: choose another folder, or delete that one"
         )
     return held
+
+
+def _is_ours(name: str) -> bool:
+    """What a run that was killed at its very beginning may leave."""
+    return name == ".lock" or name.startswith(".bench.toml.")
 
 
 def _shown(value: Any) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from harness.errors import HarnessError
 
@@ -116,14 +116,18 @@ def _read_text(path: Path) -> str:
 
 def _parse(path: Path, kind: type[R], text: str, where: str) -> R:
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_refuse_constant)
         if isinstance(value, dict):
             value = {_UNSLASHED.get(key, key): item for key, item in value.items()}
         record: R = _adapter(kind).validate_python(value)  # type: ignore[arg-type]  # every type is hashable
         return record
-    except (json.JSONDecodeError, ValidationError) as error:
+    except (ValueError, RecursionError) as error:  # broken JSON and pydantic's refusals are ValueErrors
         reason = str(error).splitlines()[0]
         raise HarnessError(f"{path}{where} is damaged ({reason}): delete it and run again") from error
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")
 
 
 @functools.cache

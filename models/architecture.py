@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from models.failure import ModelError
+
 Family = Literal["llama", "gpt2"]
 
 
@@ -28,6 +30,19 @@ class Architecture:
     norm_eps: float
     rope_base: float = 10_000.0  # llama only
     tied: bool = True  # the head is the embedding
+
+    def __post_init__(self) -> None:
+        sizes = ["vocabulary", "context", "width", "depth", "heads", "kv_heads", "head_width", "hidden"]
+        for name in sizes:
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ModelError(f"the model's {name} is {value!r}, which no model has: copy its configuration again")
+        for name in ("norm_eps", "rope_base"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise ModelError(f"the model's {name} is {value!r}, which no model has: copy its configuration again")
+        if self.heads % self.kv_heads:
+            raise ModelError(f"{self.heads} query heads cannot share {self.kv_heads} key heads: copy config.json again")
 
     @property
     def attention_width(self) -> int:

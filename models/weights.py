@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ from models.failure import ModelError
 from models.tokens import DIGITS_PATTERN, GPT2_PATTERN, Tokens, byte_level, read_json, tokens_from_folder
 
 State = dict[str, Tensor]
+# What exports carry along although it follows from the rest.
+LEFT_OVER = re.compile(r"(.*\.attn\.(masked_)?bias|.*rotary_emb\.inv_freq|lm_head\.weight)")
+# What a damaged or odd file makes the code that reads it raise.
+DAMAGE = (
+    *(KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RuntimeError, NotImplementedError),
+    AssertionError,
+)
 # What GPT-2's configuration could say otherwise, and never does in its published sizes.
 GPT2_ALWAYS = {
     "activation_function": "gelu_new",
@@ -38,10 +46,12 @@ def load_gguf(path: Path) -> tuple[Decoder, Tokens]:
     if fields.get("general.architecture") != "llama":
         raise ModelError(f"{path} holds a {fields.get('general.architecture')!r} model: only llama is read from GGUF")
     try:
-        tensors = {t.name: _dequantised(t) for t in reader.tensors}
+        tensors = _Taken({t.name: _dequantised(t) for t in reader.tensors})
         architecture = _gguf_architecture(fields, tied="output.weight" not in tensors)
-        return build(architecture, _from_gguf(tensors, architecture), path), _gguf_tokens(fields, path)
-    except (KeyError, RuntimeError, NotImplementedError) as error:
+        decoder = build(architecture, _from_gguf(tensors, architecture), path)
+        tensors.refuse_left_over(path)
+        return decoder, _fitting(decoder, _gguf_tokens(fields, path), path)
+    except DAMAGE as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ModelError(f"{path} is no Llama model that can be read ({reason}): try another export") from error
 
@@ -49,7 +59,7 @@ def load_gguf(path: Path) -> tuple[Decoder, Tokens]:
 def load_folder(folder: Path) -> tuple[Decoder, Tokens]:
     """A Llama-family or GPT-2 model and its tokens from a folder in Hugging Face layout."""
     decoder = load_folder_weights(folder)
-    return decoder, tokens_from_folder(folder)
+    return decoder, _fitting(decoder, tokens_from_folder(folder), folder)
 
 
 def load_folder_weights(folder: Path) -> Decoder:
@@ -64,20 +74,55 @@ def load_folder_weights(folder: Path) -> Decoder:
     config = read_json(folder / "config.json")
     if not isinstance(config, dict):
         raise ModelError(f"{folder}/config.json holds no object: copy the model's folder again")
-    state: State = {}
+    families = {"llama": (_llama_architecture, _from_llama), "gpt2": (_gpt2_architecture, _from_gpt2)}
+    kind = config.get("model_type")
+    if kind not in families:
+        raise ModelError(f"{folder} is a {kind!r} model: llama and gpt2 are known")
+    read: State = {}
     for file in files:
-        state |= read_safetensors(file)
-    state = {name.removeprefix("model.").removeprefix("transformer."): t.float() for name, t in state.items()}
+        read |= read_safetensors(file)
+    state = _Taken({name.removeprefix("model.").removeprefix("transformer."): t.float() for name, t in read.items()})
+    describe, arrange = families[kind]
     try:
-        if config.get("model_type") == "llama":
-            architecture = _llama_architecture(config)
-            return build(architecture, _from_llama(state, architecture), folder)
-        if config.get("model_type") == "gpt2":
-            architecture = _gpt2_architecture(config)
-            return build(architecture, _from_gpt2(state, architecture), folder)
-    except KeyError as error:
-        raise ModelError(f"{folder}: the weights do not fit the configuration ({error} is missing)") from error
-    raise ModelError(f"{folder} is a {config.get('model_type')!r} model: llama and gpt2 are known")
+        architecture = describe(config)
+        decoder = build(architecture, arrange(state, architecture), folder)
+    except DAMAGE as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ModelError(f"{folder}: the weights do not fit config.json ({reason}): copy the folder again") from error
+    state.refuse_left_over(folder)
+    return decoder
+
+
+class _Taken(dict[str, Tensor]):
+    """Tensors by name, and which of them were taken."""
+
+    def __init__(self, tensors: State) -> None:
+        super().__init__(tensors)
+        self.taken: set[str] = set()
+
+    def __getitem__(self, name: str) -> Tensor:
+        self.taken.add(name)
+        return super().__getitem__(name)
+
+    def refuse_left_over(self, source: Path) -> None:
+        """ModelError where weights were left out: the model would not be the one that was saved."""
+        left = [name for name in self if name not in self.taken and not LEFT_OVER.fullmatch(name)]
+        if left:
+            raise ModelError(
+                f"{source} has weights that its configuration does not know ({left[0]} and {len(left) - 1} more): "
+                "copy the model again"
+            )
+
+
+def _fitting(decoder: Decoder, tokens: Tokens, source: Path) -> Tokens:
+    """The tokens, if every one of them has an embedding."""
+    highest = max(tokens.encoding.max_token_value, *tokens.special.values(), tokens.end)
+    if highest >= decoder.architecture.vocabulary:
+        raise ModelError(
+            f"{source}: the tokenizer has a token {highest:,}, and the model just {decoder.architecture.vocabulary:,}: "
+            "bring the tokenizer that belongs to it"
+        )
+    return tokens
 
 
 def build(architecture: Architecture, state: State, source: Path) -> Decoder:
@@ -94,7 +139,10 @@ def build(architecture: Architecture, state: State, source: Path) -> Decoder:
 
 def save_checkpoint(decoder: Decoder, path: Path) -> None:
     """Write the decoder's own weights as safetensors."""
-    save_file({name: tensor.contiguous() for name, tensor in decoder.state_dict().items()}, path)
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in decoder.state_dict().items()}, path)
+    except SafetensorError as error:
+        raise ModelError(f"{path.name} cannot be written ({error}): make room, then run again") from error
 
 
 def load_checkpoint(architecture: Architecture, path: Path) -> Decoder:
@@ -199,12 +247,19 @@ def _llama_architecture(config: dict[str, Any]) -> Architecture:
     )
 
 
+_LLAMA_LAYER = (
+    *("input_layernorm.weight", "post_attention_layernorm.weight"),
+    *(f"self_attn.{p}_proj.weight" for p in "qkvo"),
+    *(f"mlp.{name}_proj.weight" for name in ("gate", "up", "down")),
+)
+
+
 def _from_llama(state: State, a: Architecture) -> State:
     ours = {"embedding.weight": state["embed_tokens.weight"], "norm.weight": state["norm.weight"]}
     if not a.tied:
         ours["untied_head.weight"] = state["lm_head.weight"]
     for n in range(a.depth):
-        layer = {k.removeprefix(f"layers.{n}."): t for k, t in state.items() if k.startswith(f"layers.{n}.")}
+        layer = {name: state[f"layers.{n}.{name}"] for name in _LLAMA_LAYER}
         ours |= {
             f"blocks.{n}.attention_norm.weight": layer["input_layernorm.weight"],
             f"blocks.{n}.qkv.weight": torch.cat([layer[f"self_attn.{p}_proj.weight"] for p in "qkv"]),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from harness.plain import visible
 from harness.records import SCHEMA, BenchRecord, JudgeCard, Ledger, RunRecord, TrialRecord
 from reports.cautions import warnings
 from reports.deciding import deciding, first_judge
 from reports.summary import answer
-from reports.text import visible
 from reports.timing import timing
 
 _TIMED = {"device_seconds", "shared_seconds", "peak_memory_bytes", "flops_per_second"}

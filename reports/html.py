@@ -8,9 +8,10 @@ from html import escape
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.plain import visible
 from reports.figures import inline
 from reports.page import Block, Code, Figure, Page, Sample, Table
-from reports.text import clipped, visible
+from reports.text import clipped
 
 SHOWN_CHARACTERS = 4000  # of a response or prompt
 

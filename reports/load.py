@@ -75,6 +75,9 @@ def _trial(folder: Path) -> TrialRecord:
 
 def _judges(folder: Path, bench: BenchRecord) -> tuple[JudgeCard, ...]:
     cards = [read_json(path, JudgeCard) for path in sorted((folder / "judges").glob("*.json"))]
+    missing = set(bench.judges) - {card.name for card in cards}
+    if missing and any((folder / "trials").glob("*/scores.json")):
+        raise HarnessError(f"{folder} has no card of judge {min(missing)!r}: run the same command again to make it")
     rank = {name: place for place, name in enumerate(bench.judges)}
     return tuple(sorted(cards, key=lambda card: (rank.get(card.name, len(rank)), card.name)))
 

@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.plain import visible
 from harness.records import RunRecord, TrialRecord, win_rate_by
 from reports.cautions import warnings
 from reports.deciding import best_first, deciding, ranked
 from reports.glossary import term
 from reports.numbers import Cell, flops, score_cell
 from reports.summary import answer
-from reports.text import counted, visible
+from reports.text import counted
 from reports.trials import display_name, score
 
 # The metrics by importance: a narrow window shows the first of them, the widest all with intervals.

@@ -1,27 +1,10 @@
-"""Text that strangers and models wrote, made safe to show; and lists of names in a sentence."""
+"""Text that strangers and models wrote, cut to size; and lists of names in a sentence."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
-# Format characters that ordinary text needs: the joiner of emoji. All others (bidi overrides, zero-width
-# spaces, tags) can make text read as what it is not, so they are shown by their number.
-_KEPT = {"\n", "\t", "\u200d"}
-_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
-
-
-def visible(text: str) -> str:
-    """The same text with every invisible, direction-changing or unpaired character shown as `\\u{…}`."""
-    text = text.replace("\r\n", "\n")
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_shown(character) for character in text)
-
-
-def _shown(character: str) -> str:
-    hidden = unicodedata.category(character) in _HIDDEN and character not in _KEPT
-    return f"\\u{{{ord(character):x}}}" if hidden else character
+from harness.plain import visible
 
 
 def clipped(text: str, characters: int) -> str:

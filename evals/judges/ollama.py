@@ -25,8 +25,8 @@ TIMEOUT_SECONDS = 120.0  # the first request loads the model
 TOP_TOKENS = 20  # the most that the server gives
 CONTEXT_TOKENS = 8_192  # two responses and a question at the ballot's longest; the server's own default may be less
 
-# Refused or broken connections, timeouts, and replies that are not JSON or not an answer (ValueError both).
-_PASSING = (ConnectionError, httpx.TransportError, ValueError)
+# Refused or broken connections, timeouts, redirects without end, and replies that are not JSON or not an answer.
+_PASSING = (ConnectionError, httpx.HTTPError, ValueError, TypeError, RecursionError)
 
 
 class OllamaJudge:
@@ -91,8 +91,8 @@ def _first_tokens(reply: ollama.ChatResponse) -> list[tuple[str, float]]:
     tokens = [(top.token, top.logprob) for top in answer.top_logprobs or ()]
     if answer.token not in (token for token, _ in tokens):
         tokens.append((answer.token, answer.logprob))
-    if sum(math.exp(min(logprob, 1.0)) for _, logprob in tokens) > 1.01:  # above 1 by rounding, at most
-        raise ValueError("the log-probs of the first token sum to more than 1")
+    if not sum(math.exp(min(logprob, 1.0)) for _, logprob in tokens) <= 1.01:  # above 1 by rounding, at most; NaN fails
+        raise ValueError("the log-probs of the first token are none")
     return tokens
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.resources
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def load_pairs(
     path = _path_of(source, cache or cache_root())
     rows = [label_row(path, row) for row in read_numbered(path)]
     _refuse_mixture(rows)
-    warnings = _tie_warnings(rows)
+    warnings = (*_tie_warnings(rows), *_gold_warnings(rows))
     kept = [row for row in rows if not row.tied]
     settled = kept[0].template if template == "auto" else template
     return DataSet(
@@ -74,7 +75,7 @@ def _path_of(source: str | Path, cache: Path) -> Path:
             return Path(str(importlib.resources.files("harness.data") / "courtesy.jsonl"))
         case "rasbt":
             return fetch(RASBT, cache)
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if path.is_dir():
         raise HarnessError(f"'{source}' is a folder: give the path of a file in it")
     if not path.exists():
@@ -110,6 +111,17 @@ def _tie_warnings(rows: Sequence[LabelledRow]) -> tuple[str, ...]:
         return ()
     where = ", ".join(f"{row.row}" for row in tied)
     return (f"{len(tied)} of {len(rows)} rows have chosen = rejected and are left out: rows {where}.",)
+
+
+def _gold_warnings(rows: Sequence[LabelledRow]) -> tuple[str, ...]:
+    """A check of the answers is used where every held-out row has one, so that one row without matters."""
+    without = [row.row for row in rows if row.gold is None]
+    if not without or len(without) == len(rows):
+        return ()
+    return (
+        f"{len(without)} of {len(rows)} rows have no readable 'gold' (the first is row {without[0]}): answers are "
+        "checked only where every held-out row has one.",
+    )
 
 
 def _fixed_splits(rows: Sequence[LabelledRow]) -> tuple[str, ...] | None:

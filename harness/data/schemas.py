@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 SHOWN_CHARACTERS = 40
@@ -38,6 +39,13 @@ class GoldRow(BaseModel):
     wrong: tuple[Filled, ...] = ()
     given: tuple[Filled, ...] = ()
 
+    @model_validator(mode="after")
+    def _numbers_are_numbers(self) -> GoldRow:
+        for text in (*self.answers, *self.given) if self.kind == "number" else ():
+            if not re.fullmatch(r"-?\d[\d,]{0,30}(\.\d{1,30})?", text):
+                raise PydanticCustomError("number", "'{text}' is no plain number", {"text": text[:SHOWN_CHARACTERS]})
+        return self
+
 
 class _Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -65,7 +73,7 @@ class TextRow(_Row):
 class MessageRow(BaseModel):
     """One message of a conversation."""
 
-    role: Filled
+    role: Annotated[str, StringConstraints(pattern=r"^\w{1,40}$")]
     content: Filled
 
 

@@ -15,6 +15,7 @@ from filelock import FileLock
 from harness import store
 from harness.cache import node_folder
 from harness.engines.graph import ReferenceNode, TrainNode
+from harness.errors import HarnessError
 from harness.records import StageLedger, TrainStep
 from harness.training.budget import useful_tokens
 from harness.training.plan import Terms
@@ -22,6 +23,7 @@ from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logp
 from harness.training.train import Execution, train_stage
 from models.architecture import Architecture
 from models.decoder import Decoder
+from models.failure import ModelError
 from models.language_model import batches
 from models.weights import load_checkpoint, save_checkpoint
 
@@ -63,19 +65,23 @@ class LocalEngine:
             self.train(node.parent)
         folder = node_folder(self.cache, node.digest)
         with _lock(folder):
-            if not (folder / LEDGER).exists():
+            if (trained := _read(folder)) is None:
                 self.on_stage(node)
                 _fill(folder, lambda new: self._train(node, new))
-        steps = store.read_jsonl(folder / LOG, TrainStep)
-        return Trained(
-            checkpoint=folder / CHECKPOINT, steps=steps, ledger=store.read_json(folder / LEDGER, StageLedger)
-        )
+                trained = _read(folder)
+        assert trained is not None
+        return trained
 
     def decoder(self, node: TrainNode | None) -> Decoder:
-        """A node's policy in float32, or the model itself."""
+        """A node's policy in float32, or the model itself. A checkpoint that is damaged is made again."""
         if node is None:
             return self.fresh()
-        return load_policy(self.terms.architecture, self.train(node).checkpoint, self.device)
+        checkpoint = self.train(node).checkpoint
+        try:
+            return load_policy(self.terms.architecture, checkpoint, self.device)
+        except ModelError:
+            shutil.rmtree(checkpoint.parent, ignore_errors=True)
+            return load_policy(self.terms.architecture, self.train(node).checkpoint, self.device)
 
     def _train(self, node: TrainNode, folder: Path) -> None:
         table = self.reference(node.reference) if node.reference is not None else None
@@ -104,9 +110,11 @@ class LocalEngine:
         """The node's log-probs, computed now if the cache does not hold them."""
         folder = node_folder(self.cache, node.digest)
         with _lock(folder):
-            if not (folder / TABLE).exists():
+            try:
+                return store.read_json(folder / TABLE, ReferenceTable)
+            except HarnessError:  # not there, or damaged
                 _fill(folder, lambda new: self._pass_reference(node, new))
-        return store.read_json(folder / TABLE, ReferenceTable)
+                return store.read_json(folder / TABLE, ReferenceTable)
 
     def _pass_reference(self, node: ReferenceNode, folder: Path) -> None:
         decoder = self.decoder(node.checkpoint)
@@ -164,6 +172,17 @@ def mean_lag(node: TrainNode) -> float | None:
 def _lock(folder: Path) -> FileLock:
     folder.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(folder.with_suffix(".lock"))
+
+
+def _read(folder: Path) -> Trained | None:
+    """A finished node's results; None where one of its files is missing or damaged."""
+    try:
+        steps, ledger = store.read_jsonl(folder / LOG, TrainStep), store.read_json(folder / LEDGER, StageLedger)
+    except HarnessError:
+        return None
+    checkpoint = folder / CHECKPOINT
+    whole = checkpoint.exists() and len(steps) == ledger.steps
+    return Trained(checkpoint=checkpoint, steps=steps, ledger=ledger) if whole else None
 
 
 def _fill(folder: Path, work: Callable[[Path], None]) -> None:

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from harness import store
 from harness.errors import HarnessError
-from harness.recipes.recipe import Recipe, Stage
+from harness.recipes.recipe import Recipe, Reference, Stage
 
 GROUP = "harness.recipes"
 SEE = "See: python -m harness recipes"
+LONGEST_LABEL = 100  # characters: it names a folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,7 @@ VARIANTS = {
         recipe="dpo", knobs={"reference": "hard"}, summary="DPO, beta 0.1, the reference jumps to the policy at times"
     ),
 }
+GROUPS = {group for variant in VARIANTS.values() for group in variant.groups}
 SUMMARIES = {
     "sft": "supervised fine-tuning on the chosen responses",
     "dpo": "direct preference optimisation (arXiv:2305.18290), frozen or moving reference (arXiv:2404.09656)",
@@ -89,10 +92,9 @@ def choose(asked: Sequence[str]) -> tuple[Choice, ...]:
 def _expand(asked: str) -> list[str]:
     """Groups and globs to specs."""
     names = {*VARIANTS, *(set(families()) - {v.recipe for v in VARIANTS.values()})}
-    groups = {group for variant in VARIANTS.values() for group in variant.groups}
     if asked == "all":
         return [*VARIANTS, *sorted(names - set(VARIANTS))]
-    if asked in groups:
+    if asked in GROUPS:
         return [name for name, variant in VARIANTS.items() if asked in variant.groups]
     if any(sign in asked for sign in "*?["):
         found = [name for name in [*VARIANTS, *sorted(names - set(VARIANTS))] if fnmatch.fnmatchcase(name, asked)]
@@ -104,12 +106,17 @@ def _expand(asked: str) -> list[str]:
 
 def _choose(spec: str) -> Choice:
     name, *settings = spec.split(":")
+    if settings and (name == "all" or name in GROUPS):
+        raise HarnessError(f"{name!r} is a group, and knobs are a recipe's: name one before {settings[0]!r}. {SEE}")
     variant = VARIANTS.get(name)
     point = families().get(variant.recipe if variant else name)
     if point is None:
         raise HarnessError(_unknown(name))
     recipe = _load(point)
-    given = dict(_setting(text, recipe) for text in settings)
+    pairs = [_setting(text, recipe) for text in settings]
+    given = dict(pairs)
+    if len(given) < len(pairs):
+        raise HarnessError(f"recipe {spec!r} sets a knob twice: give each once")
     knobs = _knobs(recipe, {**(variant.knobs if variant else {}), **given})
     label = _label(name, recipe, knobs, given)
     summary = VARIANTS[label].summary if label in VARIANTS else SUMMARIES.get(recipe.name, f"from {point.value}")
@@ -119,7 +126,7 @@ def _choose(spec: str) -> Choice:
 def _load(point: EntryPoint) -> Recipe:
     try:
         recipe = point.load()
-    except Exception as error:  # a stranger's module may fail in any way, and the user should see whose it is
+    except (Exception, SystemExit) as error:  # a stranger's module may fail in any way
         reason = " ".join(str(error).split())
         raise HarnessError(f"recipe {point.name!r} from {point.value} cannot be imported: {reason}") from error
     if not isinstance(recipe, Recipe):
@@ -130,11 +137,13 @@ def _load(point: EntryPoint) -> Recipe:
 def _stages(recipe: Recipe, knobs: Any, point: EntryPoint) -> tuple[Stage, ...]:
     try:
         stages = tuple(recipe.plan(knobs))
-    except Exception as error:  # as above: a stranger's plan
+    except (Exception, SystemExit) as error:  # as above: a stranger's plan
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise HarnessError(f"recipe {recipe.name!r} from {point.value} cannot be planned: {reason}") from error
     if not stages:
         raise HarnessError(f"recipe {recipe.name!r} from {point.value} plans no stage: it needs one at least")
+    for stage in stages:
+        _check(stage, recipe, point)
     shares = [stage.share for stage in stages]
     if min(shares) <= 0 or sum(shares) > 1 + 1e-9:
         raise HarnessError(
@@ -142,6 +151,25 @@ def _stages(recipe: Recipe, knobs: Any, point: EntryPoint) -> tuple[Stage, ...]:
             "and all together 1 at most"
         )
     return stages
+
+
+def _check(stage: Any, recipe: Recipe, point: EntryPoint) -> None:
+    """HarnessError where a stranger's stage is none, or holds what no trainer can use."""
+    if not isinstance(stage, Stage):
+        raise HarnessError(f"recipe {recipe.name!r} from {point.value} plans {stage!r}, which is no Stage")
+    kinds = typing.get_args(typing.get_type_hints(Reference)["kind"])
+    if stage.reference.kind not in kinds:
+        raise HarnessError(f"recipe {recipe.name!r} has a reference {stage.reference.kind!r}: it is one of {kinds}")
+    numbers = {
+        "share": stage.share,
+        "learning_rate": stage.learning_rate,
+        "half_life": stage.reference.half_life,
+        "period": stage.reference.period,
+    }
+    for name, value in numbers.items():
+        if not isinstance(value, int | float) or not 0 < value < math.inf:
+            whose = f"recipe {recipe.name!r} from {point.value}"
+            raise HarnessError(f"{whose} plans a {name} of {value!r}: it must be above 0")
 
 
 def _unknown(name: str) -> str:
@@ -162,7 +190,7 @@ def _setting(text: str, recipe: Recipe) -> tuple[str, str]:
         close = difflib.get_close_matches(name, names, 1, 0.5)
         hint = f"did you mean {close[0]!r}?" if close else f"its knobs are {', '.join(names)}"
         raise HarnessError(f"recipe {recipe.name!r} has no knob {name!r}: {hint}")
-    return name, value
+    return name, value.strip()
 
 
 def _knobs(recipe: Recipe, given: dict[str, str]) -> Any:
@@ -171,7 +199,7 @@ def _knobs(recipe: Recipe, given: dict[str, str]) -> Any:
     converted = {name: _convert(recipe, name, hints[name], text) for name, text in given.items()}
     try:
         return recipe.knobs(**converted)
-    except ValueError as error:  # the recipe's own word on what its knobs may be
+    except (TypeError, ValueError) as error:  # the recipe's own word on what its knobs may be
         raise HarnessError(f"recipe {recipe.name!r} cannot be set so: {error}") from error
 
 
@@ -183,6 +211,10 @@ def _convert(recipe: Recipe, name: str, hint: Any, text: str) -> Any:
         return text
     if hint is str:
         return text
+    if hint is bool:
+        if text.lower() not in ("true", "false"):
+            raise HarnessError(f"knob {name}={text} of {recipe.name}: it is one of true, false")
+        return text.lower() == "true"
     try:
         value = hint(text)
     except (TypeError, ValueError) as error:
@@ -199,4 +231,5 @@ def _label(name: str, recipe: Recipe, knobs: Any, given: dict[str, str]) -> str:
         if variant.recipe == recipe.name and _knobs(recipe, variant.knobs) == knobs:
             return known
     label = "_".join([name, *(f"{knob}={getattr(knobs, knob)}" for knob in sorted(given))])  # 0.20 is 0.2
-    return re.sub(r"[^\w.=+-]", "-", label)
+    label = re.sub(r"[^\w.=+-]", "-", label)
+    return label if len(label) <= LONGEST_LABEL else f"{label[:LONGEST_LABEL]}-{store.digest(label)[:6]}"

@@ -157,3 +157,8 @@ def test_courtesy_breaks_ties(correct: bool) -> None:
 def test_an_empty_response_is_wrong_and_plain() -> None:
     """Nothing said is neither right nor courteous."""
     assert judge_gold(CAPITAL, "") == GoldMark(correct=False, courtesy=0)
+
+
+def test_an_answer_of_signs_alone_is_in_nothing() -> None:
+    """It would be in every response, the empty one too."""
+    assert not judge_gold(Gold(kind="word", answers=("+",)), "anything").correct

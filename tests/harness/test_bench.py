@@ -553,3 +553,44 @@ def test_scores_made_by_other_code_are_made_again(place: Place, monkeypatch: pyt
     assert again.report == first.report
     assert {path.name for path in (first.folder / "replaced").iterdir()} == {"anchor", "judges", "sft@0"}
     assert (first.folder / "replaced" / "sft@0" / "scores.json").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"trials/sft@0/{name}" for name in ("train.jsonl", "samples.jsonl", "verdicts.jsonl", "ledger.json")),
+        *("anchor/completions.jsonl", "anchor/train.jsonl", "judges/rule_gold.json", "comparisons.json", "record.json"),
+    ],
+)
+def test_a_lost_file_is_made_again(place: Place, name: str) -> None:
+    """By the same command, to the same report."""
+    first = place.run(recipes="sft,dpo")
+    (first.folder / name).unlink()
+    again = place.run(recipes="sft,dpo")
+    assert (again.ended.code, again.report) == (0, first.report)
+    assert (first.folder / name).exists()
+
+
+def test_a_report_without_its_judges_card_is_refused(place: Place) -> None:
+    """Else it would be silent about the judge."""
+    run = place.run(recipes="sft")
+    (run.folder / "judges" / "rule_gold.json").unlink()
+    ended = harness("report", run.folder, cache=run.cache)
+    assert (ended.code, "has no card of judge 'rule:gold'" in ended.err) == (2, True)
+
+
+def test_a_row_without_gold_is_said_to_switch_the_check_off(place: Place) -> None:
+    """It decides what the answer rests on."""
+    path = place.root / "sums.jsonl"
+    first, *rest = path.read_text().splitlines()
+    row = {name: value for name, value in json.loads(first).items() if name != "gold"}
+    path.write_text("\n".join([json.dumps(row), *rest]))
+    run = place.run(recipes="sft")
+    assert "1 of 80 rows have no readable 'gold'" in " ".join(run.report["warnings"])
+
+
+def test_a_recipe_that_exits_costs_no_other_trial(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor the run its report."""
+    install_stranger(place.root / "site", monkeypatch, loss="raise SystemExit(7)")
+    run = place.run(recipes="strange,sft", budget="32pairs")
+    assert (run.ended.code, [trial["recipe"] for trial in run.report["trials"]]) == (3, ["sft"])

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -387,3 +388,85 @@ def test_a_refusal_has_no_traceback_in_a_process_of_its_own(tmp_path: Path) -> N
     """The same line and code as a user's shell sees them."""
     ended = python("-m", "harness", "run", "--recipes", "dpoo", "--out", str(tmp_path / "run"))
     assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1)
+
+
+def test_a_reader_that_leaves_does_not_end_a_command(tmp_path: Path) -> None:
+    """`report | head -1` is no failure."""
+    folder = write_run(tmp_path / "run", FakeRun())
+    command = f"{sys.executable} -m harness report {folder} | head -1; exit ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_what_a_file_says_cannot_steer_the_terminal(refused: Refused, tmp_path: Path) -> None:
+    """Column names are shown, escape sequences and direction marks by their numbers."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"p\x1b]0;pwn\x07\u202e": 1}) + "\n")
+    refused({"data": path}, "\\u{1b}]0;pwn\\u{7}\\u{202e}")
+
+
+def test_a_terminal_without_our_letters_gets_their_numbers(tmp_path: Path) -> None:
+    """It gets the report all the same."""
+    folder = write_run(tmp_path / "run", FakeRun())
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    words = [sys.executable, "-m", "harness", "report", str(folder)]
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("number", ["three", "NaN", "1e99", ""])
+def test_a_number_that_is_none_is_refused_before_training(refused: Refused, tmp_path: Path, number: str) -> None:
+    """By its row."""
+    path = tmp_path / "rows.jsonl"
+    gold = {"kind": "number", "answers": [number]}
+    path.write_text("".join(json.dumps({**GOOD, "gold": gold}) + "\n" for _ in range(3)))
+    refused({"data": path}, "row 1")
+
+
+ODD_CONFIGS = [
+    {"num_hidden_layers": 1},
+    {"num_hidden_layers": 0},
+    {"hidden_size": "x"},
+    {"num_attention_heads": 0},
+    {"rms_norm_eps": float("nan")},
+    {"rms_norm_eps": "small"},
+    {"rope_parameters": "x"},
+    {"vocab_size": 100},
+]
+
+
+@pytest.mark.parametrize("change", ODD_CONFIGS, ids=str)
+def test_an_odd_configuration_is_one_line(
+    refused: Refused, tiny_model_folder: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    """Fewer layers than weights too: that would be another model."""
+    model = tmp_path / "odd"
+    shutil.copytree(tiny_model_folder, model)
+    config = json.loads((model / "config.json").read_text()) | change
+    (model / "config.json").write_text(json.dumps(config))
+    refused({"model": model}, "config" if change != {"vocab_size": 100} else "odd")
+
+
+ODD_TOKENIZERS: list[dict[str, object]] = [
+    {"model": None},
+    {"model": {"type": "BPE", "vocab": {}, "merges": []}},
+    {"model": {"type": "BPE", "vocab": [], "merges": []}},
+    {"added_tokens": None},
+]
+
+
+@pytest.mark.parametrize("change", ODD_TOKENIZERS, ids=str)
+def test_an_odd_tokenizer_is_one_line(
+    refused: Refused, tiny_model_folder: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    """It names the folder."""
+    model = tmp_path / "odd"
+    shutil.copytree(tiny_model_folder, model)
+    description = json.loads((model / "tokenizer.json").read_text()) | change
+    (model / "tokenizer.json").write_text(json.dumps(description))
+    refused({"model": model}, "odd")
+
+
+def test_a_home_that_nobody_has_is_one_line(refused: Refused) -> None:
+    """`~nobody/x` is no path."""
+    refused({"model": "~nobody-here/x"}, "no model '~nobody-here/x'")

@@ -204,3 +204,32 @@ def test_a_judges_model_is_kept_absolute_too(tmp_path: Path, monkeypatch: pytest
 def test_the_names_that_hide_paths_are_those_there_are() -> None:
     """Kept here so that help need not load torch."""
     assert (*EMBEDDED, *rows.NAMES) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("budget_flops", "-1.0"),
+        ("budget_flops", "nan"),
+        ("budget_pairs", "5"),
+        ("flops_per_byte", "0.0"),
+        ("threads", "0"),
+        ("micro_batch_tokens", "0"),
+        ("dtype", "'float16'"),
+    ],
+)
+def test_a_bench_file_edited_to_nonsense_is_refused(tmp_path: Path, name: str, value: str) -> None:
+    """Before anything is trained by it."""
+    path = tmp_path / "bench.toml"
+    BenchFile(asked=Asked(), resolved=RESOLVED).write(path)
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(f"{name} =")]
+    where = lines.index("[resolved]") + 1
+    path.write_text("\n".join([*lines[:where], f"{name} = {value}", *lines[where:]]))
+    assert "resolved" in refusal(path)
+
+
+def test_what_a_run_killed_at_once_left_is_no_other_run(tmp_path: Path) -> None:
+    """Half a bench.toml under its temporary name."""
+    (tmp_path / ".bench.toml.x1.toml").touch()
+    (tmp_path / ".lock").touch()
+    assert refuse_another(tmp_path, BenchFile(asked=Asked())) is None

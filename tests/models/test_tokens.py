@@ -322,3 +322,23 @@ def test_a_broken_tokenizer_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(ModelError, match=r"cannot be read .*copy the model's folder again"):
         tokens_from_folder(tmp_path)
+
+
+def test_what_smollm2_cannot_spell_is_left_out_as_tokenizers_does(
+    smollm2: tuple[Decoder, Tokens], smollm2_tokenizer: Tokenizer
+) -> None:
+    """Its vocabulary lacks six control characters; a text that holds one is read without it."""
+    texts = ["a\x04b", "\x13", "one \x1d two", "3\x16 3", "\x06\x14"]
+    assert disagreements(smollm2[1], smollm2_tokenizer, texts) == []
+
+
+def test_a_character_of_an_unassigned_plane_is_left_out(smollm2: tuple[Decoder, Tokens]) -> None:
+    """Nobody writes it, but a file can hold it."""
+    assert smollm2[1].encode("a\U00050000b") == (*smollm2[1].encode("a"), *smollm2[1].encode("b"))
+
+
+def test_a_vocabulary_without_a_letters_byte_is_refused() -> None:
+    """Text in that script would vanish."""
+    vocabulary = {char: byte for byte, char in printable_bytes().items() if byte != 0xC3}
+    with pytest.raises(ValueError, match="the byte 0xc3 has no token"):
+        byte_level(vocabulary, pattern=GPT2_PATTERN, end=0, special={})

@@ -193,3 +193,20 @@ def test_the_ledger_is_the_last_file_of_a_node(tmp_path: Path) -> None:
     Watched(cache=tmp_path).engine.train(node)
     files = sorted((tmp_path / "nodes" / node.digest[:32]).iterdir(), key=lambda f: f.stat().st_mtime_ns)
     assert files[-1].name == LEDGER
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "train.jsonl", "ledger.json"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_node_is_made_again(tmp_path: Path, name: str, damage: str) -> None:
+    """To the same weights: nobody has to delete anything by hand."""
+    engine = Watched(cache=tmp_path).engine
+    node = nodes("sft")[0]
+    before = [p.clone() for p in engine.decoder(node).parameters()]  # copies: a loaded checkpoint is its mapped file
+    path = engine.train(node).checkpoint.parent / name
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    after = Watched(cache=tmp_path).engine.decoder(node).parameters()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert engine.train(node).checkpoint.exists()

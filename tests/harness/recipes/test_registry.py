@@ -289,3 +289,28 @@ def test_the_knobs_that_are_listed_are_those_there_are(name: str) -> None:
         for f in dataclasses.fields(knobs)
     }
     assert KNOBS[name] == " ".join(f"{knob}={value}" for knob, value in shown.items())
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("all:beta=1", "'all' is a group, and knobs are a recipe's"),
+        ("core:beta=1", "'core' is a group"),
+        ("dpo:beta=0.1:beta=0.2", "sets a knob twice"),
+    ],
+)
+def test_a_spec_that_says_two_things_is_refused(spec: str, words: str) -> None:
+    """Neither is guessed."""
+    with pytest.raises(HarnessError, match=words):
+        choose([spec])
+
+
+def test_spaces_round_a_value_are_no_part_of_it() -> None:
+    """Nor of the trial's name."""
+    assert [choice.name for choice in choose(["dpo:beta= 0.2"])] == ["dpo_beta=0.2"]
+
+
+def test_a_long_value_does_not_make_a_longer_folder_name() -> None:
+    """File systems have a limit."""
+    value = "0." + "1" * 300
+    assert len(choose([f"dpo:beta={value}:half_life={value}:period={value}:learning_rate={value}"])[0].name) < 120
