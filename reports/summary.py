@@ -139,7 +139,7 @@ def _too_small(run: RunRecord, metric: str, level: list[Comparison]) -> str:
         return ""
     size = max(c.detectable for c in level)
     shown = f"{100 * size:.0f} points" if unit(run, metric) == "share" else f"{size:.2g} {unit(run, metric)}"
-    return f" Differences under {shown} are more than this run can be relied on to show."
+    return f" A difference under {shown} was too small for this run to show reliably."
 
 
 def _any_pair(run: RunRecord, metric: str) -> bool:

@@ -58,7 +58,7 @@ def _table(run: RunRecord, width: int) -> Table:
     room = width - min(names, 28)
     intervals = room >= _COLUMN * len(metrics)
     kept = metrics if intervals else metrics[: max(1, room // _NARROW)]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("Recipe", overflow="ellipsis", no_wrap=True, max_width=28)
     for metric in kept:
         table.add_column(_title(metric), justify="right")
