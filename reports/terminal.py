@@ -38,10 +38,11 @@ def print_report(run: RunRecord, console: Console, path: Path) -> None:
     for sentence in answer(run):
         console.print(Text(visible(sentence)))
     if run.trials:
+        console.print()
         console.print(_table(run, console.width))
+        console.print()
     for warning in warnings(run):
-        head = warning.partition(":")[0].rstrip(".")
-        console.print(Text(clipped_line(f"! {head}", console.width), style="yellow"), no_wrap=True)
+        console.print(Text(clipped_line(f"! {warning}", console.width), style="yellow"), no_wrap=True)
     console.print(Text(f"{counted(len(run.trials), 'trial')} in {path}"), soft_wrap=True)
 
 
