@@ -61,6 +61,11 @@ class OllamaServer:
         return reply
 
 
+_NAN = b'{"message": {"role": "assistant", "content": "A"}, "logprobs": [{"token": "A", "logprob": NaN}]}'
+# Replies that are JSON, of a kind.
+ODD = {"list": b"[1]", "text": b'"x"', "null": b"null", "deep": b"[" * 100_000, "nan": _NAN}
+
+
 @contextlib.contextmanager
 def serve(server: OllamaServer) -> Iterator[OllamaServer]:
     """Run the server on a free port of this machine; its `url` is set inside the block."""
@@ -98,6 +103,8 @@ def _handler(server: OllamaServer) -> type[BaseHTTPRequestHandler]:
                 self._reply(404, {"error": "model is gone"})
             elif fault == "malformed":
                 self._send(200, b'{"message": {"role": "assist')
+            elif fault in ODD:
+                self._send(200, ODD[fault])
             elif fault == "incomplete":
                 self._reply(200, {"done": True})
             elif fault == "cut":

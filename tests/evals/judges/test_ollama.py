@@ -10,7 +10,7 @@ import pytest
 from evals.judges.ollama import OllamaJudge
 from evals.judges.protocol import Opinion, Question, ask_both_orders
 from harness.errors import HarnessError
-from tests.ollama_server import DIGEST, OllamaServer, serve
+from tests.ollama_server import DIGEST, ODD, OllamaServer, serve
 
 
 def question(number: int = 0, first: str = "Paris", second: str = "Rome") -> Question:
@@ -71,7 +71,7 @@ def test_opinions_come_back_in_the_order_of_the_questions() -> None:
     assert [opinion.p_first for opinion in opinions] == pytest.approx([0.9 if n % 3 else 0.1 for n in range(24)])
 
 
-@pytest.mark.parametrize("fault", ["refused", "malformed", "incomplete", "cut"])
+@pytest.mark.parametrize("fault", ["refused", "malformed", "incomplete", "cut", *ODD])
 def test_a_passing_fault_loses_no_verdict(fault: str) -> None:
     """Every other reply is bad, and every question is answered in the end."""
     server = OllamaServer(answer=prefers_paris, fault=lambda number: fault if number % 2 == 0 else None)
