@@ -248,7 +248,7 @@ class _Conductor:
             self.watch.done(f"failed: {self.failed[trial.name]}")
 
     def _headline(self, scores: TrialScores) -> str:
-        """A finished trial in one line; its win rate is by whom may decide: the data's check, or a qualified judge."""
+        """A finished trial in one line: its win rate by the data's check and by each judge, doubts said."""
         shown = scores.scores
         parts = [f"reward accuracy {shown['reward_accuracy'].value:.0%}", f"KL {shown['kl_nats'].value:.2f} nats"]
         if "gold_win_rate" in shown:

@@ -25,10 +25,8 @@ def timing_notes(run: RunRecord) -> tuple[str, ...]:
     fast = timed[0]
     took = listed([_took(run, trial, fast) for trial in slow])
     fastest = f"{display_name(run, fast)}'s {seconds(fast.ledger.device_seconds)} at {_rate(fast)}"
-    moving = [
-        display_name(run, trial) for trial in slow if any(s.reference in ("soft", "hard") for s in trial.ledger.stages)
-    ]
-    live = f" {listed(moving)} {_reads(len(moving))} a moving reference live." if moving else ""
+    moving = [display_name(run, trial) for trial in slow if _reads_live(trial)]
+    live = f" {listed(moving)} {'read' if len(moving) > 1 else 'reads'} a moving reference live." if moving else ""
     return (
         f"Device time differs at the same budget, against {fastest}: {took}.{live} The budget is counted in work "
         "done, so a slow stage or a busy machine changes these seconds, not the comparison.",
@@ -47,8 +45,8 @@ def _rate(trial: TrialRecord) -> str:
     return " and ".join(f"{flops(s.flops / s.device_seconds)} a second in {s.objective}" for s in stages)
 
 
-def _reads(trials: int) -> str:
-    return "reads" if trials == 1 else "read"
+def _reads_live(trial: TrialRecord) -> bool:
+    return any(stage.reference in ("soft", "hard") for stage in trial.ledger.stages)
 
 
 def timing(run: RunRecord) -> dict[str, Any]:
