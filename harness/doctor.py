@@ -31,9 +31,10 @@ def ollama_models() -> list[str] | None:
 
     try:
         return [str(m.model) for m in ollama.Client(timeout=1.0).list().models]
-    except httpx.InvalidURL:
-        return None  # OLLAMA_HOST is no address
-    except (ConnectionError, TypeError, ValueError, RecursionError, httpx.HTTPError, ollama.ResponseError):
+    except (
+        *(ConnectionError, TypeError, ValueError, RecursionError),
+        *(httpx.HTTPError, httpx.InvalidURL, ollama.ResponseError),
+    ):
         return None  # nobody there, or somebody else
 
 

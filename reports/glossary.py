@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from harness.records import judge_of, win_rate_by
+
 
 class Term(NamedTuple):
     """A score's short title and its meaning in one sentence."""
@@ -41,9 +43,9 @@ def term(metric: str) -> Term:
     """The term for a score; `win_rate[probe]` and its kin are named after their judge."""
     if metric in _TERMS:
         return _TERMS[metric]
-    family, _, judge = metric.removesuffix("]").partition("[")
-    if family == "win_rate" and judge:
+    judge = judge_of(metric)
+    if judge is None:
+        return Term(metric, metric.replace("_", " "))
+    if metric == win_rate_by(judge):
         return Term(f"Win rate by {judge}", f"how often judge {judge} prefers its response to the anchor's")
-    if family == "win_rate_strict" and judge:
-        return Term(f"Strict win rate by {judge}", "a win only if both orders agree, else a tie at one half")
-    return Term(metric, metric.replace("_", " "))
+    return Term(f"Strict win rate by {judge}", "a win only if both orders agree, else a tie at one half")

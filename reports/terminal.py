@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.plain import visible
+from harness.plain import on_one_line, visible
 from harness.records import RunRecord, TrialRecord, win_rate_by
 from reports.cautions import warnings
 from reports.deciding import best_first, deciding, ranked
@@ -48,7 +48,7 @@ def print_report(run: RunRecord, console: Console, path: Path) -> None:
 
 def clipped_line(text: str, width: int) -> str:
     """Visible text on one line of this width."""
-    line = visible(" ".join(text.split()))
+    line = on_one_line(text)
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 

@@ -423,6 +423,14 @@ def test_a_number_that_is_none_is_refused_before_training(refused: Refused, tmp_
     refused({"data": path}, "row 1")
 
 
+def odd_model(good: Path, root: Path, name: str, change: dict[str, object]) -> Path:
+    """A copy of a model's folder with entries of one of its JSON files changed."""
+    model = root / "odd"
+    shutil.copytree(good, model)
+    (model / name).write_text(json.dumps(json.loads((model / name).read_text()) | change))
+    return model
+
+
 ODD_CONFIGS = [
     {"num_hidden_layers": 1},
     {"num_hidden_layers": 0},
@@ -440,10 +448,7 @@ def test_an_odd_configuration_is_one_line(
     refused: Refused, tiny_model_folder: Path, tmp_path: Path, change: dict[str, object]
 ) -> None:
     """Fewer layers than weights too: that would be another model."""
-    model = tmp_path / "odd"
-    shutil.copytree(tiny_model_folder, model)
-    config = json.loads((model / "config.json").read_text()) | change
-    (model / "config.json").write_text(json.dumps(config))
+    model = odd_model(tiny_model_folder, tmp_path, "config.json", change)
     refused({"model": model}, "config" if change != {"vocab_size": 100} else "odd")
 
 
@@ -460,11 +465,7 @@ def test_an_odd_tokenizer_is_one_line(
     refused: Refused, tiny_model_folder: Path, tmp_path: Path, change: dict[str, object]
 ) -> None:
     """It names the folder."""
-    model = tmp_path / "odd"
-    shutil.copytree(tiny_model_folder, model)
-    description = json.loads((model / "tokenizer.json").read_text()) | change
-    (model / "tokenizer.json").write_text(json.dumps(description))
-    refused({"model": model}, "odd")
+    refused({"model": odd_model(tiny_model_folder, tmp_path, "tokenizer.json", change)}, "odd")
 
 
 def test_a_home_that_nobody_has_is_one_line(refused: Refused) -> None:
