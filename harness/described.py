@@ -34,6 +34,7 @@ def describe(
         judges=tuple(judges),
         recipes=tuple(choice.name for choice in choices),
         recipe_summaries={choice.name: choice.summary for choice in choices},
+        recipe_knobs={choice.name: choice.knobs for choice in choices},
         seeds=asked.seeds,
         dtype=resolved.dtype,
         digest=bench.digest,

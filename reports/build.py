@@ -8,6 +8,7 @@ from harness.records import RunRecord
 from harness.store import write_atomically, write_json, write_text
 from reports.curves import curves
 from reports.document import document
+from reports.evidence import packed_evidence
 from reports.figures import png, svg
 from reports.frontier import frontier
 from reports.html import html
@@ -23,7 +24,7 @@ def build_report(folder: Path) -> Path:
     run = load_run(folder)
     drawings = _draw(run, folder / "figures")
     story = page(run)
-    write_text(folder / "report.html", html(story, drawings))
+    write_text(folder / "report.html", html(story, drawings, packed_evidence(run)))
     write_text(folder / "report.md", markdown(story))
     write_json(folder / "report.json", document(run))
     return folder / "report.md"

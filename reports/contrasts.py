@@ -8,11 +8,12 @@ from itertools import groupby
 from harness.records import Comparison, RunRecord
 from reports.deciding import deciding, ranked
 from reports.glossary import term
-from reports.numbers import MISSING, Cell, comparison_cell, p_value
+from reports.numbers import MISSING, Cell, comparison_cell, p_cell
 from reports.page import Table, table
 from reports.trials import comparison, display_name, told_apart, unit
 
 WIDEST = 12  # columns that a page bears; report.json has every pair
+BETTER, WORSE = "▲", "▼"  # that the row is told apart from the column
 
 
 def matrix_table(run: RunRecord) -> Table:
@@ -25,8 +26,14 @@ def matrix_table(run: RunRecord) -> Table:
         f"{term(metric).title}{points}: row minus column, best first",
         ("", *names),
         rows,
-        note="In bold where the two can be told apart: p < 0.05 after Holm's correction over all pairs.",
+        note=f"{BETTER} the row is higher, {WORSE} lower, with p < 0.05 after Holm's correction over all pairs; "
+        f"unmarked: cannot be told apart.{_left_out(run)}",
+        pairs=True,
     )
+
+
+def _left_out(run: RunRecord) -> str:
+    return f" The best {WIDEST} are shown; report.json has every pair." if len(run.trials) > WIDEST else ""
 
 
 def _difference(run: RunRecord, a: str, b: str, metric: str) -> Cell:
@@ -34,7 +41,9 @@ def _difference(run: RunRecord, a: str, b: str, metric: str) -> Cell:
     if found is None:
         return Cell("·" if a == b else MISSING)
     number = comparison_cell(found, unit(run, metric)).value.partition(" ")[0]
-    return Cell(number, strong=told_apart(found))
+    apart = told_apart(found)
+    mark = f" {BETTER if found.difference > 0 else WORSE}" if apart else ""
+    return Cell(f"{number}{mark}", strong=apart, order=found.difference)
 
 
 def contrasts_of_interest(run: RunRecord) -> Table:
@@ -57,8 +66,8 @@ def _contrast(run: RunRecord, c: Comparison) -> tuple[Cell, ...]:
         Cell(c.b),
         Cell(term(c.metric).title),
         comparison_cell(c, unit(run, c.metric)),
-        Cell(p_value(c.p)),
-        Cell(p_value(c.p_holm)),
+        p_cell(c.p),
+        p_cell(c.p_holm),
         Cell("yes" if apart else "no", strong=apart),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.records import RunRecord, StageLedger, TrialRecord
-from reports.numbers import MISSING, Cell, flops, memory, seconds
+from reports.numbers import MISSING, Cell, count_cell, flops_cell, memory, seconds
 from reports.page import Table, table
 from reports.trials import display_name
 
@@ -39,19 +39,15 @@ def _cost(trial: TrialRecord) -> tuple[Cell, ...]:
     )
     lags = [stage.reference_lag_steps for stage in stages if stage.reference_lag_steps is not None]
     return (
-        Cell(flops(trial.ledger.flops), strong=True),
-        *(Cell(_some_flops(sum(kind(stage) for stage in stages))) for kind in kinds),
-        Cell(f"{sum(stage.steps for stage in stages):,}"),
-        Cell(f"{sum(stage.pairs for stage in stages):,}"),
+        flops_cell(trial.ledger.flops, strong=True),
+        *(flops_cell(sum(kind(stage) for stage in stages)) for kind in kinds),
+        count_cell(sum(stage.steps for stage in stages)),
+        count_cell(sum(stage.pairs for stage in stages)),
         Cell(f"{sum(stage.epochs for stage in stages):.2f}"),
-        Cell(f"{sum(stage.tokens for stage in stages):,}"),
+        count_cell(sum(stage.tokens for stage in stages)),
         Cell(f"{lags[-1]:.1f}" if lags else MISSING),
-        Cell(_some_flops(trial.ledger.shared_flops)),
+        flops_cell(trial.ledger.shared_flops),
     )
-
-
-def _some_flops(value: float) -> str:
-    return flops(value) if value > 0 else MISSING
 
 
 def time_table(run: RunRecord) -> Table:
@@ -64,9 +60,8 @@ def time_table(run: RunRecord) -> Table:
 def _time(trial: TrialRecord) -> tuple[Cell, ...]:
     peak = max((stage.peak_memory_bytes for stage in trial.ledger.stages), default=0)
     return (
-        Cell(seconds(trial.ledger.device_seconds)),
-        Cell(seconds(trial.ledger.shared_seconds)),
-        Cell(memory(peak)),
+        *(Cell(seconds(s), order=s) for s in (trial.ledger.device_seconds, trial.ledger.shared_seconds)),
+        Cell(memory(peak), order=peak),
     )
 
 
@@ -77,9 +72,9 @@ def stage_table(run: RunRecord) -> Table:
             Cell(display_name(run, trial)),
             Cell(stage.objective),
             Cell(stage.reference),
-            Cell(flops(stage.flops)),
-            Cell(f"{stage.steps:,}"),
-            Cell(f"{stage.pairs:,}"),
+            flops_cell(stage.flops),
+            count_cell(stage.steps),
+            count_cell(stage.pairs),
             Cell(stage.digest[:12]),
         )
         for trial in run.trials

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from harness.records import RunRecord, TrainStep
-from reports.figures import INK, Mark, blank, marks, styled, tidy
+from reports.deciding import best_first, deciding
+from reports.figures import INK, PALE, Mark, blank, marks, styled, tidy
 from reports.numbers import MISSING, Cell, figure
 from reports.page import Table, table
 from reports.text import one_line
@@ -18,15 +19,22 @@ from reports.trials import display_name
 
 # A step sees a handful of pairs, so single steps are noise: a line is a mean over this share of the steps.
 WINDOW = 0.15
+POINTS = 200  # of a line: more cannot be seen, and a long run's figure would fill the page
+
+FOLLOWED = 12  # trials whose lines can be told apart; of more, the best few are drawn and the rest are pale
+BEST = 6
+SHORT_NAME = 22  # characters: three such names stand side by side under the panels
 
 _ANCHOR = Mark(INK, "o", "-")
+_PALE = Mark(PALE, "o", "-")
+_REST = "the others"
 Value = Callable[[TrainStep], float | None]
 
 
 def curves(run: RunRecord) -> Figure:
     """Four small multiples: SFT loss, preference loss, reward margins, reward accuracies."""
     plain, preference = _stages(run)
-    looks = {"anchor": _ANCHOR, **marks(run)}
+    looks = {"anchor": _ANCHOR, **_looks(run)}
     with styled():
         canvas = blank(9.0, 7.4, pad=0.1)
         panels = canvas.subplots(2, 2)
@@ -38,8 +46,17 @@ def curves(run: RunRecord) -> Figure:
         panels[1, 1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         for panel in panels[1]:
             panel.set_xlabel("spent of the stage's budget")
-        _legend(canvas, [name for name in looks if name in plain or name in preference], looks)
+        _legend(canvas, {name: look for name, look in looks.items() if name in plain or name in preference})
     return canvas
+
+
+def _looks(run: RunRecord) -> dict[str, Mark]:
+    """Each trial's mark; of many trials only the best keep theirs."""
+    own = marks(run)
+    if len(own) <= FOLLOWED:
+        return own
+    best = [display_name(run, trial) for trial in best_first(run, deciding(run).metric)[:BEST]]
+    return {name: own[name] if name in best else _PALE for name in own}
 
 
 def _stages(run: RunRecord) -> tuple[dict[str, list[TrainStep]], dict[str, list[TrainStep]]]:
@@ -60,12 +77,12 @@ def _stages(run: RunRecord) -> tuple[dict[str, list[TrainStep]], dict[str, list[
 def _panel(axes: Axes, title: str, stages: dict[str, list[TrainStep]], value: Value, looks: dict[str, Mark]) -> None:
     tidy(axes)
     axes.set_title(title, loc="left")
-    for name, steps in stages.items():
+    for name, steps in sorted(stages.items(), key=lambda stage: looks[stage[0]] is not _PALE):  # the pale ones below
         points = [(step.spent, v) for step in steps if (v := value(step)) is not None]
         if points:
             spent, values = zip(*points, strict=True)
             mark = looks[name]
-            axes.plot(spent, smoothed(values), color=mark.colour, linestyle=mark.dash, linewidth=2.2)
+            axes.plot(thinned(spent), thinned(smoothed(values)), color=mark.colour, linestyle=mark.dash, linewidth=2.2)
     if not stages:
         axes.text(0.5, 0.5, "no such stage", transform=axes.transAxes, ha="center", va="center")
     axes.set_xlim(0, 1)
@@ -78,6 +95,13 @@ def smoothed(values: tuple[float, ...]) -> list[float]:
     half = round(WINDOW * len(values) / 2)
     windows = (values[max(0, i - half) : i + half + 1] for i in range(len(values)))
     return [sum(window) / len(window) for window in windows]
+
+
+def thinned(values: Sequence[float]) -> list[float]:
+    """At most POINTS of the values, evenly spaced, the first and the last among them."""
+    if len(values) <= POINTS:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (POINTS - 1))] for i in range(POINTS)]
 
 
 def ends_table(run: RunRecord) -> Table:
@@ -103,10 +127,11 @@ def _end(steps: list[TrainStep], value: Value, unit: str) -> Cell:
     return Cell(figure(smoothed(known)[-1], unit) if known else MISSING)
 
 
-def _legend(canvas: Figure, names: list[str], looks: dict[str, Mark]) -> None:
+def _legend(canvas: Figure, looks: dict[str, Mark]) -> None:
     """One legend for all panels, under them."""
-    if not names:
+    entries = {_REST if look is _PALE else one_line(name, 36): look for name, look in looks.items()}
+    if not entries:
         return
-    handles = [Line2D([], [], color=looks[name].colour, linestyle=looks[name].dash, linewidth=2.6) for name in names]
-    labels = [one_line(name, 30) for name in names]
-    canvas.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3.2)
+    handles = [Line2D([], [], color=look.colour, linestyle=look.dash, linewidth=2.6) for look in entries.values()]
+    columns = 3 if max(map(len, entries)) <= SHORT_NAME else 2
+    canvas.legend(handles, list(entries), loc="outside lower center", ncols=columns, frameon=False, handlelength=3.2)

@@ -22,7 +22,9 @@ from reports.trials import display_name
 
 INK = "#24292f"  # text and axes; the page's own text colour when a figure stands in it
 FAINT = "#d0d7de"  # grid
+PALE = "#b8bfc6"  # lines that stand behind others
 PAPER = "#ffffff"
+_VARIABLES = {INK: "currentColor", FAINT: "var(--rule)", PALE: "var(--pale)", PAPER: "var(--paper)"}  # of the page
 
 # Okabe and Ito (2008), without black, which is the anchor's, and yellow, which is too pale on white.
 _COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#7A7A7A")
@@ -108,7 +110,7 @@ def inline(drawing: bytes, name: str, description: str) -> str:
     text = drawing.decode()
     body = text[text.index("<svg") :]
     body = re.sub(r'(\sid="|(?:xlink:)?href="#|url\(#)', rf"\g<1>{name}-", body)
-    for colour, variable in ((INK, "currentColor"), (FAINT, "var(--rule)"), (PAPER, "var(--paper)")):
+    for colour, variable in _VARIABLES.items():
         body = body.replace(colour, variable)
     size = r'(<svg\s[^>]*?)\swidth="[^"]*"'
     body = re.sub(r'(<svg\s[^>]*?)\sheight="[^"]*"', r"\1", re.sub(size, r"\1", body, count=1), count=1)

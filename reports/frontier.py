@@ -7,12 +7,11 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from matplotlib.transforms import Bbox
 
 from harness.records import RunRecord, Score
-from reports.deciding import deciding
+from reports.deciding import best_first, deciding
 from reports.figures import INK, PAPER, Mark, blank, marks, styled, tidy
 from reports.glossary import term
 from reports.text import one_line
@@ -23,10 +22,15 @@ _DIRECTIONS = ((1, 0), (1, 1), (1, -1), (-1, 0), (-1, 1), (-1, -1), (0, 1), (0, 
 _DISTANCES = (11, 20, 34, 50, 70, 95, 125)  # pixels at 100 dpi
 
 
-class Point(NamedTuple):
-    """One trial in the plane."""
+NAMED = 12  # points that have room for their names; more are numbered by rank, as the table of scores lists them
 
+
+class Point(NamedTuple):
+    """One trial in the plane; `place` is its place among the run's trials."""
+
+    place: int
     name: str
+    label: str
     kl: Score
     win: Score
 
@@ -49,8 +53,14 @@ def frontier(run: RunRecord) -> Figure:
 
 
 def _points(run: RunRecord, metric: str) -> list[Point]:
-    found = ((display_name(run, t), score(t, "kl_nats"), score(t, metric)) for t in run.trials)
-    return [Point(name, kl, win) for name, kl, win in found if kl is not None and win is not None]
+    ranks = {trial.name: str(rank) for rank, trial in enumerate(best_first(run, metric), 1)}
+    found = [(i, t, score(t, "kl_nats"), score(t, metric)) for i, t in enumerate(run.trials)]
+    named = len(found) <= NAMED
+    return [
+        Point(i, name := display_name(run, t), one_line(name, 40) if named else ranks[t.name], kl, win)
+        for i, t, kl, win in found
+        if kl is not None and win is not None
+    ]
 
 
 def _draw_anchor(axes: Axes) -> None:
@@ -70,6 +80,7 @@ def _draw_point(axes: Axes, point: Point, mark: Mark) -> None:
         color=mark.colour,
         markeredgecolor=PAPER,
         zorder=4,
+        gid=f"trial-{point.place}",  # the page's script finds the point by it
     )
 
 
@@ -94,9 +105,9 @@ def _label(figure: Figure, axes: Axes, points: list[Point], colours: dict[str, s
     taken = [Bbox.from_extents(x - 8, y - 8, x + 8, y + 8) for x, y in markers]
     even = Bbox.from_extents(axes.bbox.x0, markers[0][1] - 1, axes.bbox.x1, markers[0][1] + 1)
     bars = [even, *(box for p in points for box in _bars(axes, p))]
-    names = [("anchor", 0.0, 0.5), *((p.name, p.kl.value, p.win.value) for p in points)]
-    for name, x, y in sorted(names, key=lambda entry: (-entry[2], entry[1])):
-        taken.append(_place(axes, one_line(name, 40), (x, y), taken, bars, colours.get(name, INK)))
+    names = [("anchor", INK, 0.0, 0.5), *((p.label, colours[p.name], p.kl.value, p.win.value) for p in points)]
+    for label, colour, x, y in sorted(names, key=lambda entry: (-entry[3], entry[2])):
+        taken.append(_place(axes, label, (x, y), taken, bars, colour))
 
 
 def _pixels(axes: Axes, x: float, y: float) -> tuple[float, float]:
@@ -114,7 +125,8 @@ def _bars(axes: Axes, point: Point) -> tuple[Bbox, Bbox]:
 def _place(axes: Axes, name: str, at: tuple[float, float], taken: list[Bbox], bars: list[Bbox], colour: str) -> Bbox:
     """Write the name at the best free place, with a line of its point's colour where that is not beside it; its box."""
     text = axes.annotate(name, at, xytext=(0, 0), textcoords="offset points", va="bottom", fontsize=12.5, zorder=6)
-    text.set_path_effects([withStroke(linewidth=3, foreground=PAPER)])
+    # Paper behind the name, not a stroke round its letters: outlined twice, thirty names would take a megabyte.
+    text.set_bbox({"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 1.0})
     text.set_in_layout(False)
     canvas = axes.figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)

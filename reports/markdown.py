@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from html import escape
 
 from reports.numbers import Cell
-from reports.page import Block, Code, Figure, Page, Response, Sample, Section, Table
+from reports.page import Block, Browser, Code, Figure, Page, Response, Sample, Section, Table
 from reports.text import clipped
 
 LIMIT_BYTES = 60_000  # what a pull request's comment bears
@@ -52,8 +52,9 @@ def _page(page: Page, samples: int) -> str:
 
 def _section(section: Section, samples: int) -> str:
     shown = set(map(id, _samples(section)[:samples]))
-    blocks = [block for block in section.blocks if not isinstance(block, Sample) or id(block) in shown]
-    left_out = len(section.blocks) - len(blocks)
+    shared = [block for block in section.blocks if not isinstance(block, Browser)]
+    blocks = [block for block in shared if not isinstance(block, Sample) or id(block) in shown]
+    left_out = len(shared) - len(blocks)
     parts = [f"## {inline(section.title)}", *map(_block, blocks)]
     if left_out:
         parts.append(f"{left_out} more in report.html: they did not fit into this file.")

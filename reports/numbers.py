@@ -16,6 +16,7 @@ class Cell(NamedTuple):
     interval: str = ""
     n: int | None = None
     strong: bool = False
+    order: float | None = None  # what a table is sorted by, where the written value would mislead
 
     def __str__(self) -> str:
         return f"{self.value} ({self.interval})" if self.interval else self.value
@@ -27,24 +28,40 @@ def score_cell(score: Score | None) -> Cell:
         return Cell(MISSING)
     value = figure(score.value, score.unit)
     interval = _interval(score.low, score.high, score.unit, scale=score.value)
-    return Cell(value, interval, score.n)
+    return Cell(value, interval, score.n, order=score.value)
 
 
 def change_cell(score: Score | None) -> Cell:
     """A score that is a difference of shares, in points with its sign."""
     if score is None:
         return Cell(MISSING)
-    return Cell(points(score.value), f"{_points(score.low)} to {_points(score.high)}", score.n)
+    interval = f"{_points(score.low)} to {_points(score.high)}"
+    return Cell(points(score.value), interval, score.n, order=score.value)
 
 
 def comparison_cell(comparison: Comparison, unit: str) -> Cell:
     """A difference with its interval: points for shares, else its own unit."""
     c = comparison
     if unit == "share":
-        return Cell(points(c.difference), f"{_points(c.low)} to {_points(c.high)}", c.n)
+        return Cell(points(c.difference), f"{_points(c.low)} to {_points(c.high)}", c.n, order=c.difference)
     value = _signed(c.difference, decimals(c.difference)) + suffix(unit)
     low, high = (_signed(end, decimals(c.difference)) for end in (c.low, c.high))
-    return Cell(value, f"{low} to {high}", c.n)
+    return Cell(value, f"{low} to {high}", c.n, order=c.difference)
+
+
+def count_cell(count: int) -> Cell:
+    """A whole number: "42,000"."""
+    return Cell(f"{count:,}", order=count)
+
+
+def flops_cell(value: float, *, strong: bool = False) -> Cell:
+    """FLOPs; a dash where there are none."""
+    return Cell(flops(value) if value > 0 else MISSING, order=value if value > 0 else None, strong=strong)
+
+
+def p_cell(p: float) -> Cell:
+    """A p value."""
+    return Cell(p_value(p), order=p)
 
 
 def figure(value: float, unit: str) -> str:

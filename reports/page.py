@@ -28,6 +28,8 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
     folded: bool = False  # opens on demand
+    pairs: bool = False  # a row and a column name the two trials of a cell
+    filter: bool = False  # the box that filters trials stands above it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,12 @@ class Code:
     text: str
 
 
-Block = str | Table | Figure | Sample | Code
+@dataclass(frozen=True, kw_only=True)
+class Browser:
+    """Every prompt with the responses of any two trials: the page's script fills it; Markdown has none."""
+
+
+Block = str | Table | Figure | Sample | Code | Browser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,16 +100,18 @@ def table(
     *,
     note: str = "",
     folded: bool = False,
+    pairs: bool = False,
 ) -> Table:
-    """A table whose caption, or columns, say the n that cells share; unmeasured columns are left out."""
+    """A table whose caption or columns say the n that cells share, else each cell; unmeasured columns are left out."""
     kept = [i for i in range(len(titles)) if i == 0 or any(row[i].value != MISSING for row in rows)]
     columns = tuple(_column(titles[i], [row[i] for row in rows]) for i in kept)
-    cells = tuple(tuple(row[i] for i in kept) for row in rows)
+    cells = tuple(tuple(_with_n(row[i], column) for i, column in zip(kept, columns, strict=True)) for row in rows)
     hints = {column.hint for column in columns if column.hint}
-    if len(hints) == 1:
+    measured = [i for i, column in zip(kept, columns, strict=True) if any(row[i].n is not None for row in rows)]
+    if len(hints) == 1 and len(measured) == sum(bool(column.hint) for column in columns):
         caption = f"{caption} ({hints.pop()})"
         columns = tuple(dataclasses.replace(column, hint="") for column in columns)
-    return Table(caption=caption, columns=columns, rows=cells, note=note, folded=folded)
+    return Table(caption=caption, columns=columns, rows=cells, note=note, folded=folded, pairs=pairs)
 
 
 def _column(title: str, cells: list[Cell]) -> Column:
@@ -112,7 +121,11 @@ def _column(title: str, cells: list[Cell]) -> Column:
 
 def _shared_n(cells: list[Cell]) -> str:
     counts = {cell.n for cell in cells if cell.n is not None}
-    if not counts:
-        return ""
-    low, high = min(counts), max(counts)
-    return f"n = {low:,}" if low == high else f"n = {low:,} to {high:,}"
+    return f"n = {counts.pop():,}" if len(counts) == 1 else ""
+
+
+def _with_n(cell: Cell, column: Column) -> Cell:
+    """The cell, saying its own n where its column has none that all cells share."""
+    if column.hint or cell.n is None:
+        return cell
+    return cell._replace(interval=f"{cell.interval}, n = {cell.n:,}" if cell.interval else f"n = {cell.n:,}")

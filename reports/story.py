@@ -7,15 +7,17 @@ from reports import contrasts, costs, provenance, tables
 from reports.cautions import warnings
 from reports.curves import ends_table
 from reports.deciding import Deciding, deciding
+from reports.frontier import NAMED
 from reports.glossary import term
 from reports.numbers import phrase
-from reports.page import Block, Code, Figure, Page, Section
+from reports.page import Block, Browser, Code, Figure, Page, Section
 from reports.samples import telling_samples
 from reports.summary import answer
 from reports.text import counted, one_line
 from reports.timing import timing_notes
 from reports.trials import failings
 
+TELLING = "The prompts that tell the most, with what every trial wrote:"
 READING = (
     "Every trial is one recipe, trained on the same budget and scored the same way against the same anchor: "
     "the shared checkpoint after supervised fine-tuning (SFT). A win rate is how often a trial's response to "
@@ -67,10 +69,14 @@ def _scores(run: RunRecord) -> Section:
     frontier = Figure(
         name="frontier",
         description=f"{title} of every trial against its KL to the anchor, as in the table of scores",
-        caption=f"{title} against KL, with 95% intervals: up is better, left is closer to the anchor.",
+        caption=f"{title} against KL, with 95% intervals: up is better, left is closer to the anchor.{_numbered(run)}",
     )
     blocks = (_decided(choice), tables.main_table(run), frontier, tables.preference_table(run))
     return Section(title="Scores", blocks=blocks)
+
+
+def _numbered(run: RunRecord) -> str:
+    return " Numbers are ranks in the table of scores." if len(run.trials) > NAMED else ""
 
 
 def _decided(choice: Deciding) -> str:
@@ -134,7 +140,7 @@ def _cost(run: RunRecord) -> Section:
 
 
 def _samples(run: RunRecord) -> Section:
-    return Section(title="Responses, side by side", blocks=telling_samples(run))
+    return Section(title="Responses, side by side", blocks=(Browser(), TELLING, *telling_samples(run)))
 
 
 def _provenance(run: RunRecord) -> Section:

@@ -11,7 +11,8 @@ from reports.numbers import (
     MISSING,
     Cell,
     change_cell,
-    flops,
+    count_cell,
+    flops_cell,
     score_cell,
 )
 from reports.page import Table, table
@@ -63,12 +64,12 @@ def main_table(run: RunRecord) -> Table:
         (
             Cell(display_name(run, trial), strong=trial.name in top),
             *_cells(trial.scores, metrics),
-            Cell(flops(trial.ledger.flops)),
+            flops_cell(trial.ledger.flops),
         )
         for trial in best_first(run, decider)
     )
     titles = ("Recipe", *(term(metric).title for metric in metrics), "Spent")
-    return table("Scores of every trial, best first", titles, rows)
+    return dataclasses.replace(table("Scores of every trial, best first", titles, rows), filter=True)
 
 
 def _cells(scores: TrialScores, metrics: tuple[str, ...]) -> tuple[Cell, ...]:
@@ -130,7 +131,7 @@ def _card(card: JudgeCard) -> tuple[Cell, ...]:
     return (
         Cell(one_line(card.name, 60)),
         *(score_cell(value) for value in measured),
-        Cell(str(card.unscored)),
+        count_cell(card.unscored),
         *(Cell("yes" if good else "no", strong=not good) for good in passed),
     )
 

@@ -69,6 +69,7 @@ class Choice:
     name: str  # "dpo-beta0.1", or "dpo_beta=0.2_reference=soft"
     spec: str  # what reproduces it on the command line
     summary: str
+    knobs: dict[str, str]  # every one as it is set, the defaults too
     stages: tuple[Stage, ...]
 
 
@@ -120,7 +121,8 @@ def _choose(spec: str) -> Choice:
     knobs = _knobs(recipe, {**(variant.knobs if variant else {}), **given})
     label = _label(name, recipe, knobs, given)
     summary = VARIANTS[label].summary if label in VARIANTS else SUMMARIES.get(recipe.name, f"from {point.value}")
-    return Choice(name=label, spec=spec, summary=summary, stages=_stages(recipe, knobs, point))
+    set_to = {field.name: str(getattr(knobs, field.name)) for field in dataclasses.fields(knobs)}
+    return Choice(name=label, spec=spec, summary=summary, knobs=set_to, stages=_stages(recipe, knobs, point))
 
 
 def _load(point: EntryPoint) -> Recipe:

@@ -78,6 +78,7 @@ class FakeRun:
     drop: tuple[str, ...] = ()  # scores left out of every trial
     budget_pairs: int | None = None
     anchor_text: str | None = None  # every completion of the anchor, where it matters
+    chatter: int = 0  # words more in every completion, no two alike: a page as large as a real one
 
     @property
     def has_gold(self) -> bool:
@@ -170,8 +171,18 @@ def _completion(run: FakeRun, i: int, c: Character | None, draw: random.Random) 
         text = c.text
     elif c is not None and draw.random() < c.opening_share:
         text = f"{c.opening} help! {text} Let me know if there is anything else that you would like to know."
+    if run.chatter:
+        text = f"{text} {_chatter(run.chatter, draw)}"
     tokens = max(4, len(text) // 4)
     return Completion(prompt_id=_prompt_id(i), text=text, tokens=tokens, truncated=draw.random() < 0.02)
+
+
+def _chatter(words: int, draw: random.Random) -> str:
+    """Made-up words, common ones more often, as in a language."""
+    return " ".join(_WORDS[int(len(_WORDS) * draw.random() ** 3)] for _ in range(words))
+
+
+_WORDS = ["".join(random.Random(i).choices("etaoinshrdlucmfwypvbgk", k=2 + i % 7)) for i in range(3_000)]
 
 
 def _write_trial(folder: Path, run: FakeRun, c: Character) -> None:

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Annotation
 
-from reports.curves import curves, smoothed
+from reports.curves import POINTS, curves, smoothed, thinned
 from reports.figures import png, svg
 from reports.frontier import frontier
 from tests.reports.conftest import Loaded
@@ -54,6 +54,34 @@ def test_a_trial_without_kl_is_left_out_of_the_frontier(loaded: Loaded) -> None:
 
 def test_a_bench_without_preference_stages_still_has_curves(loaded: Loaded) -> None:
     assert png(curves(loaded(FakeRun(characters=CORE[:1]))))
+
+
+def test_a_long_line_is_thinned_and_keeps_its_ends() -> None:
+    """A run of ten thousand steps does not fill the page."""
+    thin = thinned([float(i) for i in range(10_000)])
+    assert len(thin) == POINTS
+    assert (thin[0], thin[-1]) == (0.0, 9_999.0)
+    assert thin == sorted(thin)
+
+
+@pytest.mark.parametrize("trials", [12, 30])
+def test_the_legend_of_the_curves_lies_within_the_figure(loaded: Loaded, trials: int) -> None:
+    """Long names and many trials are cut off at no edge."""
+    crowd = tuple(Character(recipe=f"dpo_beta=0.{i:02d}_reference=hard", gold=0.5 + i / 100) for i in range(trials))
+    figure = curves(loaded(FakeRun(characters=crowd)))
+    figure.draw_without_rendering()
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    box = figure.legends[0].get_window_extent(canvas.get_renderer())
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+
+
+def test_thirty_trials_draw_a_figure_that_a_page_bears(loaded: Loaded) -> None:
+    crowd = tuple(Character(recipe=f"dpo_beta=0.{i:02d}_reference=hard", kl=1 + i / 3) for i in range(30))
+    run = loaded(FakeRun(characters=crowd))
+    assert len(svg(frontier(run))) < 200_000
+    assert len(svg(curves(run))) < 400_000
 
 
 def test_a_smoothed_line_keeps_its_length_and_its_mean() -> None:

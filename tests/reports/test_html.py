@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
 import pytest
 
 from reports.curves import curves
+from reports.evidence import packed_evidence
 from reports.figures import svg
 from reports.frontier import frontier
 from reports.html import html
@@ -36,7 +39,7 @@ class Tags(HTMLParser):
 
 def rendered(loaded: Loaded, fake: FakeRun) -> str:
     run = loaded(fake)
-    return html(page(run), {"frontier": svg(frontier(run)), "training": svg(curves(run))})
+    return html(page(run), {"frontier": svg(frontier(run)), "training": svg(curves(run))}, packed_evidence(run))
 
 
 def parsed(text: str) -> Tags:
@@ -49,7 +52,8 @@ def test_hostile_completions_and_prompts_are_text(loaded: Loaded) -> None:
     characters = tuple(Character(recipe=f"r{i}", text=text) for i, text in enumerate(HOSTILE))
     text = rendered(loaded, FakeRun(characters=characters, questions=dict(enumerate(HOSTILE))))
     tags = parsed(text)
-    assert not {"script", "img", "template", "b", "iframe", "object"} & set(tags.tags)
+    assert not {"img", "template", "b", "iframe", "object"} & set(tags.tags)
+    assert tags.tags.count("script") == 2  # the evidence, and ours
     assert not [name for name, _ in tags.attributes if name.startswith("on")]
     assert "<script>alert('pwned')</script>" in tags.text
     assert "{{ 7 * 7 }}" in tags.text
@@ -61,6 +65,31 @@ def test_it_fetches_nothing(loaded: Loaded) -> None:
     outside = [value for name, value in tags.attributes if name in ("src", "href", "xlink:href", "action")]
     assert all(value and value.startswith("#") for value in outside)
     assert ("http-equiv", "Content-Security-Policy") in tags.attributes
+
+
+def test_no_script_but_ours_may_run(loaded: Loaded) -> None:
+    """The policy names the digest of the one script; another, or one that was changed, is refused by the browser."""
+    text = rendered(loaded, FakeRun())
+    script = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
+    assert len(script) == 1
+    assert f"script-src 'sha256-{digest}'" in text
+    assert "unsafe-inline'; script" in text  # styles alone may stand in the page
+    assert "innerHTML" not in script[0]
+
+
+def test_the_evidence_stands_in_the_page_as_base64(loaded: Loaded) -> None:
+    """No letter of it can be markup."""
+    found = re.search(r'id="evidence">(.*?)</script>', rendered(loaded, FakeRun()), re.DOTALL)
+    assert found
+    assert re.fullmatch(r"[A-Za-z0-9+/=]+", found[1])
+
+
+def test_numbers_carry_what_they_are_sorted_by(loaded: Loaded) -> None:
+    """A table sorts by the value, not by how it is written."""
+    run = loaded(FakeRun())
+    orders = [float(value) for name, value in parsed(rendered(loaded, FakeRun())).attributes if name == "data-order"]
+    assert all(trial.scores.scores["kl_nats"].value in orders for trial in run.trials)
 
 
 def test_ids_of_the_two_figures_do_not_meet(loaded: Loaded) -> None:
