@@ -83,9 +83,9 @@ def _write_utf8(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a record, or plain data, as indented JSON, atomically. Keys keep their order: the record's own."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=_plain, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
+    """Write a record, or plain data, as JSON, atomically. Keys keep their order: the record's own."""
+    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False, default=_plain, allow_nan=False) + "\n")
 
 
 def write_jsonl(path: Path, values: Iterable[Any]) -> None:

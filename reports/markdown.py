@@ -70,6 +70,8 @@ def _block(block: Block) -> str:
         return _sample(block)
     if isinstance(block, Code):
         return fenced(block.text, 2000, wrap=False)
+    if isinstance(block, Browser):
+        return ""
     return inline(block)
 
 

@@ -44,8 +44,8 @@ def comparison_cell(comparison: Comparison, unit: str) -> Cell:
     c = comparison
     if unit == "share":
         return Cell(points(c.difference), f"{_points(c.low)} to {_points(c.high)}", c.n, order=c.difference)
-    value = _signed(c.difference, decimals(c.difference)) + suffix(unit)
-    low, high = (_signed(end, decimals(c.difference)) for end in (c.low, c.high))
+    value = signed(c.difference, decimals(c.difference)) + suffix(unit)
+    low, high = (signed(end, decimals(c.difference)) for end in (c.low, c.high))
     return Cell(value, f"{low} to {high}", c.n, order=c.difference)
 
 
@@ -156,9 +156,10 @@ def _ends(low: float, high: float, unit: str, scale: float) -> tuple[str, str]:
 
 
 def _points(value: float) -> str:
-    return _signed(100 * value, 0 if abs(value) >= 0.0095 or value == 0 else 1)
+    return signed(100 * value, 0 if abs(value) >= 0.0095 or value == 0 else 1)
 
 
-def _signed(value: float, places: int) -> str:
+def signed(value: float, places: int) -> str:
+    """A number with its sign, a true minus among them: "+1.2"; zero has none."""
     number = minus(f"{value:.{places}f}")
     return number if number.startswith("−") or value == 0 else f"+{number}"

@@ -1,0 +1,125 @@
+"""Whether a run's recipes are worse than a baseline's, rule by rule: pass, regression, or cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from evals.drop import CANNOT_TELL, Values, measure_drop
+from harness.records import GateReport, GateRow, GateRule, Standing, StandingTrial, judge_of
+
+# Measured against what the anchor answered, or against its log-probs: another anchor, another ruler.
+_BY_THE_ANCHOR = ("gold_win_rate", "win_rate", "reward_", "chosen_shift", "rejected_shift", "kl_", "k1_")
+
+
+def gate(
+    baseline: Standing, run: Standing, rules: Sequence[GateRule], pairs: Mapping[str, str], confidence: float
+) -> GateReport:
+    """Every rule on every recipe; `pairs` is the run's recipe → the baseline's.
+
+    The intervals hold for all rows at once (Bonferroni): with this confidence no row of equal models is called a
+    regression, and none that fell by its margin passes.
+    """
+    wanted = [
+        (rule, recipe, against)
+        for recipe, against in pairs.items()
+        for rule in rules
+        if any(fnmatchcase(against, glob) for glob in rule.recipes)
+    ]
+    level = 1 - (1 - confidence) / max(1, len(wanted))
+    rows = [_row(baseline, run, rule, recipe, against, level) for rule, recipe, against in wanted]
+    return GateReport(confidence=confidence, rows=tuple(rows))
+
+
+def _row(baseline: Standing, run: Standing, rule: GateRule, recipe: str, against: str, level: float) -> GateRow:
+    reason = _incomparable(baseline, run, rule.metric)
+    before, now = _trials(baseline, against, rule.metric), _trials(run, recipe, rule.metric)
+    seeds = (len(before), len(now))
+    unit = baseline.units.get(rule.metric) or run.units.get(rule.metric, "")
+    if not reason and not before:
+        reason = f"the baseline's {against} has no {rule.metric}"
+    if not reason and not now:
+        reason = f"{recipe} has no {rule.metric} in this run: it failed, or was not measured"
+    shared = () if reason else _shared(baseline, run, before, now, rule.metric)
+    if not reason and len(shared) < 2:
+        reason = f"only {len(shared)} prompts have {rule.metric} on both sides"
+    if reason:
+        return _undecided(rule, recipe, against, unit, seeds, reason)
+    before_SP, now_SP = _values(baseline, before, rule.metric, shared), _values(run, now, rule.metric, shared)
+    return _measured(rule, recipe, against, unit, before_SP, now_SP, level)
+
+
+def _undecided(rule: GateRule, recipe: str, against: str, unit: str, seeds: tuple[int, int], reason: str) -> GateRow:
+    return GateRow(
+        recipe=recipe,
+        against=against,
+        metric=rule.metric,
+        unit=unit,
+        better=rule.better,
+        margin=rule.margin,
+        verdict=CANNOT_TELL,
+        seeds=seeds,
+        reason=reason,
+    )
+
+
+def _measured(
+    rule: GateRule, recipe: str, against: str, unit: str, before_SP: Values, now_SP: Values, level: float
+) -> GateRow:
+    worse = 1.0 if rule.better == "higher" else -1.0
+    drop = measure_drop(worse * before_SP, worse * now_SP, level=level, bounded=unit == "share")
+    verdict = drop.verdict(rule.margin)
+    return GateRow(
+        recipe=recipe,
+        against=against,
+        metric=rule.metric,
+        unit=unit,
+        better=rule.better,
+        margin=rule.margin,
+        verdict=verdict,
+        before=float(before_SP.mean()),
+        now=float(now_SP.mean()),
+        drop=drop.value,
+        low=drop.low,
+        high=drop.high,
+        n=before_SP.shape[1],
+        seeds=(len(before_SP), len(now_SP)),
+        power=drop.power(rule.margin) if rule.margin > 0 else None,
+        needed=drop.prompts_needed(rule.margin) if verdict == CANNOT_TELL else None,
+    )
+
+
+def _incomparable(baseline: Standing, run: Standing, metric: str) -> str:
+    """Why this metric of the two cannot be compared, or nothing."""
+    if metric.startswith(_BY_THE_ANCHOR) and baseline.anchor_digest != run.anchor_digest:
+        return "the anchors differ, and this metric is measured against them: gate on one that is not, such as correct"
+    judge = judge_of(metric)
+    if judge is not None and baseline.judges.get(judge) != run.judges.get(judge):
+        was, now = (standing.judges.get(judge, "not asked") for standing in (baseline, run))
+        return f"judge {judge} is not the same: {was} in the baseline, {now} in this run"
+    return ""
+
+
+def _trials(standing: Standing, recipe: str, metric: str) -> list[StandingTrial]:
+    return [trial for trial in standing.trials if trial.recipe == recipe and metric in trial.values]
+
+
+def _shared(
+    baseline: Standing, run: Standing, before: Sequence[StandingTrial], now: Sequence[StandingTrial], metric: str
+) -> tuple[str, ...]:
+    """The prompts for which every seed of both sides has a value, in the baseline's order."""
+    known = [_known(standing, trial, metric) for standing, found in ((baseline, before), (run, now)) for trial in found]
+    return tuple(prompt for prompt in baseline.prompts if all(prompt in prompts for prompts in known))
+
+
+def _known(standing: Standing, trial: StandingTrial, metric: str) -> set[str]:
+    values = zip(standing.prompts, trial.values[metric], strict=True)
+    return {prompt for prompt, value in values if value is not None}
+
+
+def _values(standing: Standing, trials: Sequence[StandingTrial], metric: str, prompts: Sequence[str]) -> Values:
+    """S seeds by P prompts."""
+    place = {prompt: i for i, prompt in enumerate(standing.prompts)}
+    return np.array([[trial.values[metric][place[p]] for p in prompts] for trial in trials], dtype=np.float64)
