@@ -186,6 +186,6 @@ def _between_seeds(before_SP: Values, now_SP: Values) -> _Between:
 
 def _residual_variance(values_SP: Values) -> float:
     """Of what neither the seed nor the prompt explains."""
-    seeds, prompts = values_SP.shape
+    freedom: int = (len(values_SP) - 1) * (values_SP.shape[1] - 1)
     rest = values_SP - values_SP.mean(axis=0) - values_SP.mean(axis=1, keepdims=True) + values_SP.mean()
-    return float((rest**2).sum()) / ((seeds - 1) * (prompts - 1))
+    return float(np.square(rest).sum()) / freedom

@@ -81,7 +81,8 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[i
     judges = [_judge(spec, ground, dtype, root, say) for spec in wanted.asked.judges]
     bench = resolve(wanted, ground, choices, [judge.description for judge in judges], dtype, say)
     assert bench.resolved is not None
-    plan = plan_bench(bench.resolved, ground, choices, bench.asked.seeds)
+    seeds = range(bench.asked.first_seed, bench.asked.first_seed + bench.asked.seeds)
+    plan = plan_bench(bench.resolved, ground, choices, seeds)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):

@@ -30,6 +30,7 @@ class Asked(BaseModel):
     recipes: tuple[str, ...] = ("core",)
     budget: str = "60s"
     seeds: int = Field(default=1, ge=1, le=1000)
+    first_seed: int = Field(default=0, ge=0, le=1_000_000)
     judges: tuple[str, ...] = ("probe",)
     eval_prompts: int = Field(default=128, ge=2)
     max_new_tokens: int = Field(default=64, ge=1)

@@ -44,7 +44,7 @@ class BenchPlan:
     terms: Terms
 
 
-def plan_bench(resolved: Resolved, ground: Ground, choices: Sequence[Choice], seeds: int) -> BenchPlan:
+def plan_bench(resolved: Resolved, ground: Ground, choices: Sequence[Choice], seeds: Sequence[int]) -> BenchPlan:
     """Plan every recipe with every seed. HarnessError where the budget is too small for one of them."""
     terms = dataclasses.replace(ground.terms, flops_per_byte=resolved.flops_per_byte)
     budget = Budget(flops=resolved.budget_flops, pairs=resolved.budget_pairs)
@@ -55,7 +55,7 @@ def plan_bench(resolved: Resolved, ground: Ground, choices: Sequence[Choice], se
 
     (anchor,) = nodes((ANCHOR,), 0)
     trials = tuple(
-        Trial(choice=choice, seed=seed, nodes=nodes(choice.stages, seed)) for seed in range(seeds) for choice in choices
+        Trial(choice=choice, seed=seed, nodes=nodes(choice.stages, seed)) for seed in seeds for choice in choices
     )
     return BenchPlan(anchor=anchor, trials=trials, terms=terms)
 

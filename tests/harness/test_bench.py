@@ -487,6 +487,16 @@ def test_seeds_are_trials_of_their_own(place: Place) -> None:
     assert (len(stages), len(set(stages))) == (6, 5)
 
 
+def test_another_first_seed_is_another_draw_on_the_same_anchor(place: Place) -> None:
+    """So a re-run with other luck can be held against a baseline: its own checkpoints, one ruler."""
+    here, there = place.run(name="here"), place.run(name="there", first_seed=5)
+    (first,), (other,) = here.trials("dpo-beta0.1"), there.trials("dpo-beta0.1")
+    digests = [[stage["digest"] for stage in trial["ledger"]["stages"]] for trial in (first, other)]
+    assert other["seed"] == 5
+    assert digests[0][0] == digests[1][0]
+    assert digests[0][1] != digests[1][1]
+
+
 def test_seeds_answer_the_same_prompts(place: Place) -> None:
     """So that they are crossed with prompts."""
     run = place.run(seeds=2, recipes="sft")

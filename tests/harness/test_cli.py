@@ -181,6 +181,7 @@ def refused(tmp_path: Path, tiny_model_folder: Path) -> Refused:
         ("judge", "probe:nowhere", ["no model 'nowhere'"]),
         ("seeds", "0", ["seeds", "0"]),
         ("seeds", "two", ["--seeds", "integer"]),
+        ("first-seed", "-1", ["first_seed", "-1"]),
         ("eval-prompts", "1", ["eval", "1"]),
         ("max-new-tokens", "5000", ["context", "2,048"]),
         ("config", "none.toml", ["none.toml", "bench.toml"]),

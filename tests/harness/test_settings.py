@@ -43,6 +43,7 @@ OTHER = Asked(
     recipes=("sft", "dpo:beta=0.2"),
     budget="12TFLOP",
     seeds=3,
+    first_seed=4,
     judges=("rule:gold", "probe"),
     eval_prompts=7,
     max_new_tokens=9,
