@@ -8,7 +8,7 @@ PROMPTS ?= 80
 OUT ?= runs/first
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test slow lint check format clean
+.PHONY: run test slow gate lint check format clean
 
 run: $(VENV)/.ready
 	$(BIN)/python -m harness run --recipes core --budget $(BUDGET) --eval-prompts $(PROMPTS) --out $(OUT)
@@ -19,6 +19,11 @@ test: $(VENV)/.ready-test
 
 slow: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m slow
+
+# The project's own gate: a bench of a minute or two against a committed baseline.
+gate: $(VENV)/.ready
+	$(BIN)/python -m harness run --recipes sft,dpo-beta0.1 --budget 1TFLOP --eval-prompts 60 --max-new-tokens 32 --judge rule:gold --dtype float32 --out runs/gate
+	$(BIN)/python -m harness gate runs/gate --baseline tests/regression/baseline.json --rules tests/regression/gate.toml --junit runs/gate/gate.xml --markdown runs/gate/gate.md
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff format --check .

@@ -11,7 +11,10 @@ from evals.drop import CANNOT_TELL, Values, measure_drop
 from harness.records import GateReport, GateRow, GateRule, Standing, StandingTrial, judge_of
 
 # Measured against what the anchor answered, or against its log-probs: another anchor, another ruler.
-_BY_THE_ANCHOR = ("gold_win_rate", "win_rate", "reward_", "chosen_shift", "rejected_shift", "kl_", "k1_")
+_AGAINST_ANSWERS = ("gold_win_rate", "win_rate")
+_AGAINST_LOGPS = ("reward_", "chosen_shift", "rejected_shift", "kl_", "k1_")
+# Of the prompts: another machine's rounding turns a few answers, another anchor most of them.
+ALIKE = 0.8
 
 
 def gate(
@@ -93,8 +96,12 @@ def _measured(
 
 def _incomparable(baseline: Standing, run: Standing, metric: str) -> str:
     """Why this metric of the two cannot be compared, or nothing."""
-    if metric.startswith(_BY_THE_ANCHOR) and baseline.anchor_digest != run.anchor_digest:
-        return "the anchors differ, and this metric is measured against them: gate on one that is not, such as correct"
+    both, same = set(_answers(baseline)) & set(_answers(run)), _answered_alike(baseline, run)
+    if metric.startswith((*_AGAINST_ANSWERS, *_AGAINST_LOGPS)) and len(same) < ALIKE * len(both):
+        return (
+            f"the anchors differ (they answer {len(same)} of {len(both)} prompts alike), and this metric is measured "
+            "against them: gate on one that is not, such as correct"
+        )
     judge = judge_of(metric)
     if judge is not None and baseline.judges.get(judge) != run.judges.get(judge):
         was, now = (standing.judges.get(judge, "not asked") for standing in (baseline, run))
@@ -109,9 +116,23 @@ def _trials(standing: Standing, recipe: str, metric: str) -> list[StandingTrial]
 def _shared(
     baseline: Standing, run: Standing, before: Sequence[StandingTrial], now: Sequence[StandingTrial], metric: str
 ) -> tuple[str, ...]:
-    """The prompts for which every seed of both sides has a value, in the baseline's order."""
+    """The prompts for which every seed of both sides has a value against the same, in the baseline's order."""
     known = [_known(standing, trial, metric) for standing, found in ((baseline, before), (run, now)) for trial in found]
+    if metric.startswith(_AGAINST_ANSWERS):
+        known.append(_answered_alike(baseline, run))
     return tuple(prompt for prompt in baseline.prompts if all(prompt in prompts for prompts in known))
+
+
+def _answered_alike(baseline: Standing, run: Standing) -> set[str]:
+    """Prompts to which the two anchors gave the same answer: there a win is a win over the same."""
+    mine, theirs = _answers(run), _answers(baseline)
+    return {prompt for prompt, answer in mine.items() if theirs.get(prompt) == answer}
+
+
+def _answers(standing: Standing) -> dict[str, str]:
+    """Prompt → the digest of the anchor's answer."""
+    found = zip(standing.prompts, standing.anchor, strict=True)
+    return {prompt: answer for prompt, answer in found if answer is not None}
 
 
 def _known(standing: Standing, trial: StandingTrial, metric: str) -> set[str]:

@@ -94,7 +94,7 @@ def read_standing(source: Path) -> Standing:
         )
     standing = store.read_json(source, Standing)
     for trial in standing.trials:
-        if any(len(values) != len(standing.prompts) for values in trial.values.values()):
+        if any(len(values) != len(standing.prompts) for values in (*trial.values.values(), standing.anchor)):
             raise HarnessError(f"{source} is damaged (values without prompts): write it again with --save-baseline")
     return standing
 
@@ -104,6 +104,7 @@ def standing_of(run: RunRecord) -> Standing:
     bench = run.bench
     found = [prompt for trial in run.trials for values in trial.scores.per_prompt.values() for prompt in values]
     prompts = tuple(dict.fromkeys((*(prompt.prompt_id for prompt in run.prompts), *sorted(set(found)))))
+    answered = {c.prompt_id: store.digest(c.text)[:12] for c in run.anchor_completions}
     held_out = [(p.prompt_id, p.question, p.chosen, p.gold and (p.gold.kind, p.gold.answers)) for p in run.prompts]
     return Standing(
         model=bench.model,
@@ -111,11 +112,11 @@ def standing_of(run: RunRecord) -> Standing:
         data=bench.data,
         template=bench.template,
         held_out_digest=store.digest(held_out),
-        anchor_digest=store.digest([(c.prompt_id, c.text) for c in run.anchor_completions]),
         judges={card.name: card.description for card in run.judges},
         deciding=deciding(run).metric,
         units={name: score.unit for trial in run.trials for name, score in trial.scores.scores.items()},
         prompts=prompts,
+        anchor=tuple(map(answered.get, prompts)),
         trials=tuple(
             StandingTrial(
                 recipe=trial.recipe,

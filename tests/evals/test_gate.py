@@ -35,11 +35,11 @@ def standing(*trials: StandingTrial, **changes: object) -> Standing:
         data="sums",
         template="plain",
         held_out_digest="h",
-        anchor_digest="a",
         judges={"probe": "a head"},
         deciding="correct",
         units={"correct": "share", "kl_nats": "nats", "win_rate[probe]": "share"},
         prompts=PROMPTS,
+        anchor=("answer",) * len(PROMPTS),
         trials=trials,
     )
     return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
@@ -75,10 +75,18 @@ def test_the_gravest_row_decides() -> None:
 
 
 def test_a_metric_measured_against_another_anchor_cannot_be_told() -> None:
-    other = standing(trial(0.6), anchor_digest="b")
+    other = standing(trial(0.6), anchor=("another",) * len(PROMPTS))
     report = checked(standing(trial(0.6)), other, KL, CORRECT)
     assert [row.verdict for row in report.rows] == ["cannot tell", "pass"]
     assert "anchors differ" in report.rows[0].reason
+
+
+def test_a_few_answers_of_the_anchor_that_rounding_turned_cost_their_prompts_only() -> None:
+    """The same bench on another machine: wins are compared where the anchor said the same."""
+    turned = (*("another",) * 10, *("answer",) * (len(PROMPTS) - 10))
+    wins = GateRule(metric="win_rate[probe]", margin=0.1, better="higher")
+    report = checked(standing(trial(0.6)), standing(trial(0.6), anchor=turned), wins, KL, CORRECT)
+    assert [(row.verdict, row.n) for row in report.rows] == [("pass", 190), ("pass", 200), ("pass", 200)]
 
 
 def test_win_rates_by_a_changed_judge_cannot_be_told() -> None:
@@ -132,6 +140,6 @@ def test_what_cannot_be_told_says_how_many_prompts_it_takes() -> None:
     short = [
         dataclasses.replace(t, values={"correct": t.values["correct"][:20]}) for t in (trial(0.6), trial(0.6, seed=1))
     ]
-    report = checked(standing(short[0], prompts=few), standing(short[1], prompts=few))
+    report = checked(*(standing(one, prompts=few, anchor=("answer",) * 20) for one in short))
     assert report.verdict == "cannot tell"
     assert (report.rows[0].needed or 0) > 100
