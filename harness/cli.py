@@ -1,7 +1,7 @@
 """The command line. Nothing heavy is imported until a command needs it, so help and listings answer at once.
 
-Exit codes: 0 done · 2 the user can mend it, said in one line · 3 some trials failed and the rest is reported ·
-130 interrupted.
+Exit codes: 0 done · 1 the gate found a regression · 2 the user can mend it, said in one line · 3 some trials failed
+and the rest is reported · 4 the gate cannot tell · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from harness.plain import on_one_line
 from models.failure import ModelError
 
 if TYPE_CHECKING:
+    from harness.records import RunRecord
     from harness.settings import BenchFile
 
 # What a mistyped command or option raises. Typer shows only its descendants; where they live depends on its version.
@@ -65,6 +66,7 @@ def run(
         str, typer.Option(help="what one trial may train for: 60s, 10m, 12TFLOP, 800pairs, 2epochs")
     ] = "60s",
     seeds: Annotated[int, typer.Option(help="trials of each recipe, each with its own order of the data")] = 1,
+    first_seed: Annotated[int, typer.Option(help="the first of them: another one repeats a bench with other luck")] = 0,
     judge: Annotated[
         list[str] | None,
         typer.Option(
@@ -90,6 +92,7 @@ def run(
         "template": template,
         "budget": budget,
         "seeds": seeds,
+        "first_seed": first_seed,
         "judges": tuple(map(absolute_judge, judge or ["probe"])),
         "eval_prompts": eval_prompts,
         "batch_pairs": batch_pairs,
@@ -172,15 +175,100 @@ def recipes() -> None:
 
 
 @app.command()
-def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]) -> None:
-    """Write a run's report again from its records alone: the same records give the same bytes."""
+def report(
+    run_folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="a run's folder; several make one report, in --out")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="the folder of a report of several runs  [default, for one run: RUN]")
+    ] = None,
+) -> None:
+    """Write a run's report again from its records alone, or one of several runs: same records, same bytes."""
     from harness.progress import Terminal
-    from reports.build import build_report
+    from reports.build import write_report
     from reports.load import load_run
     from reports.terminal import print_report
 
-    path = build_report(run_folder)
-    print_report(load_run(run_folder), Terminal(), path)
+    alone = len(run_folders) == 1 and out is None
+    record, folder = (load_run(run_folders[0]), run_folders[0]) if alone else _joined(run_folders, out)
+    print_report(record, Terminal(), write_report(record, folder))
+
+
+def _joined(run_folders: list[Path], out: Path | None) -> tuple[RunRecord, Path]:
+    """Several runs as one, and the folder that its report goes to."""
+    from evals.joining import join
+    from reports.destination import joining_command, own_folder
+    from reports.load import load_runs
+
+    folder = own_folder(out, run_folders)
+    return join(load_runs(run_folders), joining_command(folder, run_folders)), folder
+
+
+@app.command(name="open")
+def open_report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]) -> None:
+    """Open a run's report in the web browser."""
+    import webbrowser
+
+    page = run_folder / "report.html"
+    if not page.is_file():
+        raise HarnessError(f"{run_folder} has no report.html: python -m harness report {run_folder}")
+    typer.echo(page)
+    if not webbrowser.open(page.resolve().as_uri()):
+        typer.echo("no web browser was found here: open that file in one", err=True)
+
+
+@app.command()
+def compare(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
+    a: Annotated[str, typer.Argument(metavar="A", help="a trial as the report names it, or anchor")],
+    b: Annotated[str, typer.Argument(metavar="B", help="the one to compare it with")],
+    samples: Annotated[int, typer.Option(min=0, help="prompts to show, the most telling first; 0 for none")] = 10,
+) -> None:
+    """Compare two trials of a run prompt by prompt: which is better, every difference, the responses that tell."""
+    from evals.comparison import compare_two
+    from harness.progress import Terminal
+    from reports.comparing import print_two
+    from reports.load import load_run
+    from reports.sides import recorded, two_sides
+
+    record = load_run(run_folder)
+    first, second = sides = two_sides(record, a, b)
+    found = compare_two(first.name, second.name, first.per_prompt, second.per_prompt, recorded(record, *sides))
+    print_two(record, sides, found, Terminal(), samples)
+
+
+@app.command()
+def gate(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of the run to check")],
+    baseline: Annotated[
+        Path | None, typer.Option(help="a run's folder, or a file that --save-baseline wrote", show_default=False)
+    ] = None,
+    rules: Annotated[Path | None, typer.Option(help="gate.toml: which metrics, and how much each may fall")] = None,
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="NEW=OLD: check the run's NEW against the baseline's OLD; may be repeated")
+    ] = None,
+    save_baseline: Annotated[Path | None, typer.Option(help="write RUN's per-prompt scores to this file")] = None,
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="unless worse, make RUN the new baseline in --baseline's file")
+    ] = False,
+    junit: Annotated[Path | None, typer.Option(help="write the verdicts as JUnit XML")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="write the verdicts as a comment for a pull request")] = None,
+) -> None:
+    """Stop a worse model: compare RUN with a baseline. Exit 0 no regression, 1 regression, 4 cannot tell."""
+    from harness.gating import GateCommand
+    from harness.progress import Terminal
+
+    command = GateCommand(
+        run=run_folder,
+        baseline=baseline,
+        rules=rules,
+        recipes=tuple(recipe or ()),
+        save_baseline=save_baseline,
+        update_baseline=update_baseline,
+        junit=junit,
+        markdown=markdown,
+    )
+    raise typer.Exit(command.carry_out(Terminal()))
 
 
 @app.command()
@@ -220,7 +308,7 @@ def _exit_code(command: Callable[[], object]) -> int:
         return 130
     except USAGE_ERROR as error:
         message = getattr(error, "format_message", error.__str__)()
-        commands = {info.callback.__name__ for info in app.registered_commands if info.callback}
+        commands = {info.name or info.callback.__name__ for info in app.registered_commands if info.callback}
         within = next((f" {word}" for word in sys.argv[1:2] if word in commands), "")
         return _complain(f"{message} See: python -m harness{within} --help" if message else "")
     except (HarnessError, ModelError) as error:

@@ -40,4 +40,5 @@ def describe(
         digest=bench.digest,
         command="python -m harness run --config bench.toml --out again",
         failed=dict(failed),
+        max_new_tokens=asked.max_new_tokens,
     )

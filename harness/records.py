@@ -235,6 +235,26 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """On how many prompts each of two trials comes out ahead; the rest are ties."""
+
+    ahead: int  # prompts that a wins over b
+    behind: int
+    p: float  # exact McNemar
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedMetric:
+    """One metric of two trials, over the prompts that both have a value for."""
+
+    comparison: Comparison  # a − b; where it is not adjusted, its p_holm is its p
+    adjusted: bool  # p_holm is over all pairs of trials of the bench
+    a_mean: float  # over those prompts, in the metric's unit
+    b_mean: float
+    outcomes: Outcomes | None  # None where a prompt's value is no win, loss or tie
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainStep:
     """One line of train.jsonl, in the field's names (see `harness.store` for the slashes)."""
 
@@ -282,6 +302,17 @@ class TrialRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JoinedRun:
+    """One of the runs that a report of several was made from."""
+
+    name: str  # its folder, in as few parts of its path as tell it from the others
+    digest: str  # of its bench.toml
+    budget: str  # as asked: "60s"
+    dtype: str
+    trials: int  # finished ones; what another run has too counts here as well
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchRecord:
     """What was compared: enough to say it in a report and to run it again. Lies in record.json."""
 
@@ -307,6 +338,9 @@ class BenchRecord:
     command: str = ""  # that reproduces it
     data_notes: tuple[str, ...] = ()  # what was left out of the data, a sentence each
     failed: dict[str, str] = field(default_factory=dict)  # trial → why it has no scores
+    max_new_tokens: int | None = None  # length limit of a completion; None in records from before it was kept
+    runs: tuple[JoinedRun, ...] = ()  # those of a joined report; empty for a run of its own
+    run_notes: tuple[str, ...] = ()  # what differs between them, a sentence each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,3 +357,77 @@ class RunRecord:
     prompts: tuple[HeldOutPrompt, ...]
     anchor_scores: TrialScores | None = None  # anchor/scores.json: its quality figures, where written
     unfinished: tuple[str, ...] = ()  # trials begun, or asked for, that have neither scores nor an error
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandingTrial:
+    """One trial's per-prompt values, in the order of its standing's prompts; None where a prompt has no value."""
+
+    recipe: str
+    seed: int
+    values: dict[str, tuple[float | None, ...]]  # metric → value a prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What a run scored, prompt by prompt, and on what ground: all that a gate compares; written down, a baseline."""
+
+    model: str
+    model_digest: str
+    data: str
+    template: str
+    held_out_digest: str  # of the held-out prompts, their chosen responses and what the data knows of them
+    judges: dict[str, str]  # name → what it is: its win rates compare only where this is the same
+    deciding: str  # the metric that the run's answer rests on
+    units: dict[str, str]  # metric → unit
+    prompts: tuple[str, ...]  # prompt ids
+    anchor: tuple[str | None, ...]  # digest of the anchor's answer to each: what wins, margins and KL are measured by
+    trials: tuple[StandingTrial, ...]
+    schema: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRule:
+    """How much a metric may fall."""
+
+    metric: str
+    margin: float  # in the metric's unit: a drop of this size is a regression
+    better: str  # "higher" or "lower"
+    recipes: tuple[str, ...] = ("*",)  # globs of the baseline's recipes
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRow:
+    """One rule applied to one recipe. What could not be measured is None, and `reason` says why."""
+
+    recipe: str
+    against: str  # the baseline's recipe
+    metric: str
+    unit: str
+    better: str
+    margin: float
+    verdict: str  # "pass", "regression" or "cannot tell"
+    before: float | None = None  # the baseline's mean
+    now: float | None = None
+    drop: float | None = None  # towards the worse: above zero is worse
+    low: float | None = None  # of the drop's interval, which holds for all rows at once
+    high: float | None = None
+    n: int = 0  # prompts
+    seeds: tuple[int, int] = (0, 0)  # the baseline's and the run's
+    power: float | None = None  # chance to call a drop of just the margin a regression
+    needed: int | None = None  # prompts with which this would pass four times in five if nothing had fallen
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateReport:
+    """Every row of a gate."""
+
+    confidence: float  # that equal models raise no alarm, and a drop of the margin does not pass, over all rows
+    rows: tuple[GateRow, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The gravest of the rows'."""
+        found = {row.verdict for row in self.rows}
+        return next((grave for grave in ("regression", "cannot tell") if grave in found), "pass")
