@@ -21,12 +21,19 @@ _FIGURES = {"frontier": frontier, "training": curves}
 
 def build_report(folder: Path) -> Path:
     """Write the report of the run in this folder; the path of report.md. Same records, same bytes."""
-    run = load_run(folder)
+    return write_report(load_run(folder), folder)
+
+
+def write_report(run: RunRecord, folder: Path) -> Path:
+    """Write the report of these records into this folder; the path of report.md.
+
+    report.json comes first: by it a joined report's folder is known as one, should the rest be cut short.
+    """
+    write_json(folder / "report.json", document(run))
     drawings = _draw(run, folder / "figures")
     story = page(run)
     write_text(folder / "report.html", html(story, drawings, packed_evidence(run)))
     write_text(folder / "report.md", markdown(story))
-    write_json(folder / "report.json", document(run))
     return folder / "report.md"
 
 

@@ -31,6 +31,7 @@ def warnings(run: RunRecord) -> tuple[str, ...]:
     """Every warning of the run, the gravest first."""
     return (
         *_missing(run),
+        *map(one_line, run.bench.run_notes),
         *_judges(run),
         *_gamed(run),
         *_against_truth(run),

@@ -49,3 +49,9 @@ def term(metric: str) -> Term:
     if metric == win_rate_by(judge):
         return Term(f"Win rate by {judge}", f"how often judge {judge} prefers its response to the anchor's")
     return Term(f"Strict win rate by {judge}", "a win only if both orders agree, else a tie at one half")
+
+
+def in_sentence(metric: str) -> str:
+    """The title as it stands within a sentence, without its unit: "gold win rate", "KL"."""
+    title = term(metric).title.partition(", ")[0]
+    return title if title[:2].isupper() else f"{title[:1].lower()}{title[1:]}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from harness.errors import HarnessError
+from harness.plain import on_one_line
 from harness.records import (
     Agreement,
     BenchRecord,
@@ -23,6 +26,7 @@ from harness.records import (
     Verdict,
 )
 from harness.store import read_json, read_jsonl
+from reports.text import listed
 
 R = TypeVar("R")
 
@@ -46,6 +50,24 @@ def load_run(folder: Path) -> RunRecord:
         prompts=read_jsonl(folder / "prompts.jsonl", HeldOutPrompt),
         unfinished=_unfinished(folder, bench, trials),
     )
+
+
+def load_runs(folders: Sequence[Path]) -> dict[str, RunRecord]:
+    """Several runs by the names of their folders; by their paths from where all lie, where two names are the same."""
+    whole = [folder.resolve() for folder in folders]
+    twice = next((folder for folder, path in zip(folders, whole, strict=True) if whole.count(path) > 1), None)
+    if twice is not None:
+        raise HarnessError(f"{twice} is given twice: name each run once")
+    return {name: load_run(folder) for name, folder in zip(_names(whole), folders, strict=True)}
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    above = os.path.commonpath([path.parent for path in paths])
+    for seen in ([path.name for path in paths], [path.relative_to(above).as_posix() for path in paths]):
+        names = [on_one_line(name) for name in seen]
+        if len(set(names)) == len(paths):
+            return names
+    raise HarnessError(f"{listed(names)} look the same: rename one of the folders")
 
 
 def _optional(path: Path, kind: type[R]) -> R | None:

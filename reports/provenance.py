@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from harness.records import RunRecord
+from harness.records import JoinedRun, RunRecord
 from reports.numbers import MISSING, Cell, flops
 from reports.page import Table, table
-from reports.text import one_line
+from reports.text import counted, one_line
 
 
 def provenance_table(run: RunRecord) -> Table:
@@ -27,10 +27,16 @@ def provenance_table(run: RunRecord) -> Table:
         "Judges": ", ".join(bench.judges) or "none",
         "Seeds": str(bench.seeds),
         "Compute in": bench.dtype,
-        "Bench digest": bench.digest or MISSING,
+        **({} if bench.runs else {"Bench digest": bench.digest or MISSING}),
+        **{f"Run {run.name}": _run(run) for run in bench.runs},
     }
-    cells = tuple((Cell(name), Cell(one_line(fact, 200))) for name, fact in facts.items())
+    cells = tuple((Cell(one_line(name, 80)), Cell(one_line(fact, 200))) for name, fact in facts.items())
     return table("What was compared", ("", "Value"), cells)
+
+
+def _run(run: JoinedRun) -> str:
+    trials = counted(run.trials, "trial")
+    return f"{trials} on {run.budget} each, computed in {run.dtype}, bench digest {run.digest or MISSING}"
 
 
 def recipe_table(run: RunRecord) -> Table:

@@ -19,7 +19,7 @@ from reports.trials import failings
 
 TELLING = "The prompts that tell the most, with what every trial wrote:"
 READING = (
-    "Every trial is one recipe, trained on the same budget and scored the same way against the same anchor: "
+    "Every trial is one recipe, trained on the budget of its run and scored the same way against the same anchor: "
     "the shared checkpoint after supervised fine-tuning (SFT). A win rate is how often a trial's response to "
     "a held-out prompt is better than the anchor's; 50% is no gain. KL says how far its responses drifted "
     "from the anchor's, in nats a response: of two recipes that win as often, the one with less KL changed "
@@ -149,7 +149,9 @@ def _provenance(run: RunRecord) -> Section:
         blocks.append(provenance.recipe_table(run))
     if run.bench.command:
         blocks += [
-            "In this report's folder, this runs it again, to the same numbers but for times:",
+            "In this report's folder, this makes it again from the records of the runs:"
+            if run.bench.runs
+            else "In this report's folder, this runs it again, to the same numbers but for times:",
             Code(text=run.bench.command),
         ]
     return Section(title="Provenance", blocks=tuple(blocks))

@@ -19,6 +19,8 @@ def timing_notes(run: RunRecord) -> tuple[str, ...]:
         (trial for trial in run.trials if trial.ledger.device_seconds > 0),
         key=lambda trial: trial.ledger.device_seconds,
     )
+    if len({trial.ledger.budget_flops for trial in timed}) > 1:  # joined runs: more time was what they asked for
+        return ()
     slow = [t for t in timed if t.ledger.device_seconds > UNEVEN * timed[0].ledger.device_seconds]
     if not slow:
         return ()

@@ -85,6 +85,15 @@ def test_every_trial_that_took_longer_is_named(loaded: Loaded) -> None:
     assert all(character.recipe in note for character in slow)
 
 
+def test_times_on_different_budgets_are_not_held_against_one_another(loaded: Loaded) -> None:
+    """Trials of joined runs may have had more to spend."""
+    run = loaded(FakeRun(characters=(CORE[0], dataclasses.replace(CORE[2], seconds=90.0))))
+    first, second = run.trials
+    dearer = dataclasses.replace(second, ledger=dataclasses.replace(second.ledger, budget_flops=120e12))
+    assert timing_notes(run)
+    assert timing_notes(dataclasses.replace(run, trials=(first, dearer))) == ()
+
+
 @pytest.mark.parametrize(("character", "moves"), [(CORE[5], True), (CORE[2], False)])
 def test_a_moving_reference_is_a_cause_only_where_there_is_one(
     loaded: Loaded, character: Character, moves: bool

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from reports.load import load_run
+from reports.load import load_run, load_runs
 from tests.reports.conftest import Loaded
 from tests.reports.fake_run import CORE, FakeRun, write_run
 
@@ -42,3 +42,33 @@ def test_a_damaged_line_is_named_with_its_file_and_place(tmp_path: Path) -> None
     path.write_text(path.read_text() + "{broken\n")
     with pytest.raises(HarnessError, match=r"verdicts\.jsonl:129 is damaged"):
         load_run(tmp_path)
+
+
+SMALL = FakeRun(characters=CORE[:1], prompts=4)
+
+
+def named(tmp_path: Path, *folders: str) -> list[str]:
+    return list(load_runs([write_run(tmp_path / folder, SMALL) for folder in folders]))
+
+
+def test_runs_go_by_the_names_of_their_folders(tmp_path: Path) -> None:
+    """Wherever they lie: the names stand in reports."""
+    assert named(tmp_path, "b", "deep/within/a") == ["b", "a"]
+
+
+def test_runs_of_one_name_go_by_their_paths_from_where_both_lie(tmp_path: Path) -> None:
+    assert named(tmp_path, "first/run", "second/run", "run") == ["first/run", "second/run", "run"]
+
+
+def test_a_folder_given_twice_is_refused(tmp_path: Path) -> None:
+    """Under whatever name."""
+    folder = write_run(tmp_path / "a", SMALL)
+    (tmp_path / "b").symlink_to(folder)
+    with pytest.raises(HarnessError, match="is given twice"):
+        load_runs([folder, tmp_path / "b"])
+
+
+def test_names_that_only_look_the_same_are_refused(tmp_path: Path) -> None:
+    """Else one run would stand for both."""
+    with pytest.raises(HarnessError, match="look the same"):
+        named(tmp_path, "a b", "a  b")
