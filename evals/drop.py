@@ -17,6 +17,8 @@ Values = npt.NDArray[np.float64]
 PASS, REGRESSION, CANNOT_TELL = "pass", "regression", "cannot tell"
 SETTLED = 0.8  # the chance to settle it that a number of prompts is asked for
 DRAWS = 4_000  # of a power: its standard error is under one point
+TILTED = 0.9  # a drop of a share from which on hardly any weights on its values have that mean
+DISTINCT = 400  # values that a draw counts one by one; more are rounded to so many steps
 
 
 class _Between(NamedTuple):
@@ -77,9 +79,13 @@ class Drop:
         return float(((drawn.low > 0) & (drawn.high >= margin)).mean())
 
     def prompts_needed(self, margin: float) -> int | None:
-        """Prompts with which no drop would pass with 80% chance; None where the seeds alone are too far apart."""
+        """Prompts that would settle it: no drop would pass with 80% chance, and the drop that was seen be decided.
+
+        None where the seeds alone are too far apart for any number of prompts.
+        """
         reach = margin / (self.critical + float(stats.norm.ppf(SETTLED)))
-        room = reach**2 - self.between.variance
+        seen = max(self.value, margin - self.value) / self.critical  # the error at which it passes or is a regression
+        room = min(reach, seen) ** 2 - self.between.variance
         if margin <= 0 or room <= 0:
             return None
         return math.ceil(len(self.differences_P) * (self.error**2 - self.between.variance) / room)
@@ -90,7 +96,8 @@ def measure_drop(before_SP: Values, now_SP: Values, *, level: float, bounded: bo
 
     The prompts' error is that of the paired difference of seed means. Values of shares lie in [0, 1] (`bounded`), and
     where few prompts differ their plain variance is too small: half a pair is added each way, as Agresti and Min
-    (2005) do for matched pairs. Values that are equal on every prompt have fallen by exactly zero.
+    (2005) do for matched pairs. Values that are equal on every prompt have fallen by exactly zero. Of unbounded values
+    with rare and huge outliers no such interval can know what its prompts did not show.
     """
     differences_P = before_SP.mean(axis=0) - now_SP.mean(axis=0)
     n = len(differences_P)
@@ -133,11 +140,14 @@ def _interval(
 def _draw(differences_P: Values, margin: float, bounded: bool, generator: np.random.Generator) -> tuple[Values, Values]:
     """Sums and sums of squares of the differences of drawn runs whose true drop is the margin."""
     n = len(differences_P)
-    if bounded and margin < 1:
+    if bounded and margin < TILTED:
         values, weights = np.append(differences_P, (1.0, -1.0)), np.append(np.ones(n), (0.5, 0.5))
         weights = weights * np.exp(_tilt(values, weights, margin) * values)
     else:
         values, weights = differences_P - differences_P.mean() + margin, np.ones(n)
+    if len(values) > DISTINCT:
+        step = max(float(np.ptp(values)) / DISTINCT, 1e-12)
+        values = np.round(values / step) * step
     distinct, place = np.unique(values, return_inverse=True)
     shares = np.bincount(place, weights=weights)
     counts_RK = generator.multinomial(n, shares / shares.sum(), size=DRAWS)
@@ -145,7 +155,7 @@ def _draw(differences_P: Values, margin: float, bounded: bool, generator: np.ran
 
 
 def _tilt(values: Values, weights: Values, mean: float) -> float:
-    """λ with which values weighted by weights · e^{λ·value} have this mean, between −1 and 1."""
+    """λ with which values weighted by weights · e^{λ·value} have this mean; −1 and 1 are among the values."""
 
     def excess(tilt: float) -> float:
         tilted = weights * np.exp(tilt * values)

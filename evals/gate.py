@@ -13,8 +13,11 @@ from harness.records import GateReport, GateRow, GateRule, Standing, StandingTri
 # Measured against what the anchor answered, or against its log-probs: another anchor, another ruler.
 _AGAINST_ANSWERS = ("gold_win_rate", "win_rate")
 _AGAINST_LOGPS = ("reward_", "chosen_shift", "rejected_shift", "kl_", "k1_")
+_ON_PAIRS = ("reward_", "ranking_", "chosen_shift", "rejected_shift")
 # Of the prompts: another machine's rounding turns a few answers, another anchor most of them.
 ALIKE = 0.8
+# Of the prompts that the baseline has a value for: fewer say that something broke, not how good the rest is.
+COVERED = 0.9
 
 
 def gate(
@@ -46,12 +49,28 @@ def _row(baseline: Standing, run: Standing, rule: GateRule, recipe: str, against
     if not reason and not now:
         reason = f"{recipe} has no {rule.metric} in this run: it failed, or was not measured"
     shared = () if reason else _shared(baseline, run, before, now, rule.metric)
-    if not reason and len(shared) < 2:
-        reason = f"only {len(shared)} prompts have {rule.metric} on both sides"
+    if not reason:
+        reason = _uncovered(baseline, run, before, now, rule.metric, len(shared))
     if reason:
         return _undecided(rule, recipe, against, unit, seeds, reason)
     before_SP, now_SP = _values(baseline, before, rule.metric, shared), _values(run, now, rule.metric, shared)
     return _measured(rule, recipe, against, unit, before_SP, now_SP, level)
+
+
+def _uncovered(
+    baseline: Standing,
+    run: Standing,
+    before: Sequence[StandingTrial],
+    now: Sequence[StandingTrial],
+    metric: str,
+    shared: int,
+) -> str:
+    """Why too few prompts are left, or nothing."""
+    was = set.intersection(*[_known(baseline, trial, metric) for trial in before])
+    found = was.intersection(*[_known(run, trial, metric) for trial in now])
+    if len(found) < COVERED * len(was):
+        return f"only {len(found)} of the baseline's {len(was)} prompts have {metric} in this run: something broke"
+    return f"only {shared} prompts can be compared" if shared < 2 else ""
 
 
 def _undecided(rule: GateRule, recipe: str, against: str, unit: str, seeds: tuple[int, int], reason: str) -> GateRow:
@@ -97,7 +116,9 @@ def _measured(
 def _incomparable(baseline: Standing, run: Standing, metric: str) -> str:
     """Why this metric of the two cannot be compared, or nothing."""
     both, same = set(_answers(baseline)) & set(_answers(run)), _answered_alike(baseline, run)
-    if metric.startswith((*_AGAINST_ANSWERS, *_AGAINST_LOGPS)) and len(same) < ALIKE * len(both):
+    if metric.startswith(_ON_PAIRS) and baseline.pairs_digest != run.pairs_digest:
+        return "the labelled pairs differ, and this metric is read from them: save a new baseline"
+    if metric.startswith((*_AGAINST_ANSWERS, *_AGAINST_LOGPS)) and (not both or len(same) < ALIKE * len(both)):
         return (
             f"the anchors differ (they answer {len(same)} of {len(both)} prompts alike), and this metric is measured "
             "against them: gate on one that is not, such as correct"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class GateCommand:
         if self.save_baseline is not None:
             self._save(run, self.save_baseline, console)
         if self.update_baseline and found is not None and self.baseline is not None:
-            if found.verdict == "regression":
+            if found.verdict == "regression" or any(row.reason for row in found.rows):
                 console.print(f"{self.baseline} is left as it was", markup=False, highlight=False)
             else:
                 self._save(run, self.baseline, console)
@@ -68,9 +69,19 @@ class GateCommand:
                 f"--update-baseline writes a file, and {self.baseline} is a run's folder: give the file that "
                 "gate RUN --save-baseline wrote"
             )
-        for name, path in (("save-baseline", self.save_baseline), ("junit", self.junit), ("markdown", self.markdown)):
-            if path is not None and path.is_dir():
+        if self.update_baseline and self.recipes:
+            raise HarnessError(
+                "--update-baseline takes all recipes of RUN, and --recipe checks only some: leave one out"
+            )
+        written = {"save-baseline": self.save_baseline, "junit": self.junit, "markdown": self.markdown}
+        taken = {"baseline": self.baseline.resolve()} if self.baseline else {}
+        for name, path in ((name, path) for name, path in written.items() if path is not None):
+            if path.is_dir():
                 raise HarnessError(f"--{name} {path} is a folder: name a file")
+            other = next((other for other, there in taken.items() if there == path.resolve()), None)
+            if other is not None:
+                raise HarnessError(f"--{name} and --{other} name the same file {path}: name two")
+            taken[name] = path.resolve()
 
     def _write(self, found: GateReport) -> None:
         if self.junit is not None:
@@ -92,10 +103,16 @@ def read_standing(source: Path) -> Standing:
         raise HarnessError(
             f"no baseline {source}: give a run's folder, or the file that gate RUN --save-baseline wrote"
         )
-    standing = store.read_json(source, Standing)
-    for trial in standing.trials:
-        if any(len(values) != len(standing.prompts) for values in (*trial.values.values(), standing.anchor)):
-            raise HarnessError(f"{source} is damaged (values without prompts): write it again with --save-baseline")
+    try:
+        standing = store.read_json(source, Standing)
+    except HarnessError as error:
+        raise HarnessError(
+            f"{source} is no baseline: give a run's folder, or a file of gate --save-baseline"
+        ) from error
+    columns = [standing.anchor, *(values for trial in standing.trials for values in trial.values.values())]
+    count = len(set(standing.prompts))
+    if standing.schema != 1 or any(len(column) != count for column in (standing.prompts, *columns)):
+        raise HarnessError(f"{source} is damaged, or of another version: write it again with gate --save-baseline")
     return standing
 
 
@@ -105,13 +122,18 @@ def standing_of(run: RunRecord) -> Standing:
     found = [prompt for trial in run.trials for values in trial.scores.per_prompt.values() for prompt in values]
     prompts = tuple(dict.fromkeys((*(prompt.prompt_id for prompt in run.prompts), *sorted(set(found)))))
     answered = {c.prompt_id: store.digest(c.text)[:12] for c in run.anchor_completions}
-    held_out = [(p.prompt_id, p.question, p.chosen, p.gold and (p.gold.kind, p.gold.answers)) for p in run.prompts]
+    held_out = [(p.prompt_id, p.question, p.chosen, p.gold and dataclasses.asdict(p.gold)) for p in run.prompts]
+    read = [
+        (p.pair, p.prompt_id, p.chosen_tokens, p.rejected_tokens) for p in (run.trials[0].pairs if run.trials else ())
+    ]
     return Standing(
         model=bench.model,
         model_digest=bench.model_digest,
         data=bench.data,
         template=bench.template,
         held_out_digest=store.digest(held_out),
+        pairs_digest=store.digest(read),
+        max_new_tokens=bench.max_new_tokens,
         judges={card.name: card.description for card in run.judges},
         deciding=deciding(run).metric,
         units={name: score.unit for trial in run.trials for name, score in trial.scores.scores.items()},
@@ -132,8 +154,12 @@ def check(run: Standing, baseline: Standing, *, rules: Path | None = None, recip
     """Gate a run; HarnessError where it stands on other ground than the baseline, or no recipe is in both."""
     _refuse_other_ground(run, baseline)
     measured = {metric for standing in (run, baseline) for trial in standing.trials for metric in trial.values}
-    asked = read_rules(rules, measured) if rules else default_rules(baseline.deciding, measured)
-    return gate(baseline, run, asked.rules, _pairs(run, baseline, recipes), asked.confidence)
+    units = {metric: baseline.units.get(metric) or run.units.get(metric, "") for metric in measured}
+    pairs = _pairs(run, baseline, recipes)
+    asked = read_rules(rules, units, tuple(pairs.values())) if rules else default_rules(baseline.deciding, units)
+    if not asked.rules:
+        raise HarnessError("neither run has a metric that the gate checks by default: give --rules")
+    return gate(baseline, run, asked.rules, pairs, asked.confidence)
 
 
 def _refuse_other_ground(run: Standing, baseline: Standing) -> None:
@@ -141,8 +167,9 @@ def _refuse_other_ground(run: Standing, baseline: Standing) -> None:
         ("models", f"{run.model} {run.model_digest[:8]}", f"{baseline.model} {baseline.model_digest[:8]}", "--model"),
         ("templates", run.template, baseline.template, "--template"),
         ("held-out prompts", run.held_out_digest[:8], baseline.held_out_digest[:8], "--data and --eval-prompts"),
+        ("length limits", run.max_new_tokens, baseline.max_new_tokens, "--max-new-tokens"),
     ):
-        if now != before:
+        if now != before and None not in (now, before):
             raise HarnessError(
                 f"the {what} differ ({before} in the baseline, {now} in this run), so nothing can be compared: run "
                 f"with the baseline's {mend}, or save a new baseline"
@@ -159,7 +186,7 @@ def _pairs(run: Standing, baseline: Standing, asked: Sequence[str]) -> dict[str,
                 "name two with --recipe NEW=OLD"
             )
         return {recipe: recipe for recipe in theirs}
-    pairs = {}
+    pairs: dict[str, str] = {}
     for words in asked:
         new, found, old = _split(words, mine)
         if not found:
@@ -169,7 +196,8 @@ def _pairs(run: Standing, baseline: Standing, asked: Sequence[str]) -> dict[str,
                 close = difflib.get_close_matches(name, known, 1, 0.4)
                 hint = f"did you mean {close[0]!r}?" if close else f"it has {_listed(known)}"
                 raise HarnessError(f"--recipe {words}: no recipe {name!r} in the {where}: {hint}")
-        pairs[new] = old
+        if pairs.setdefault(new, old) != old:
+            raise HarnessError(f"--recipe {words}: {new} is checked against {pairs[new]} already: name each once")
     return pairs
 
 

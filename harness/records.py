@@ -377,6 +377,8 @@ class Standing:
     data: str
     template: str
     held_out_digest: str  # of the held-out prompts, their chosen responses and what the data knows of them
+    pairs_digest: str  # of the labelled pairs that were read, by their lengths
+    max_new_tokens: int | None  # length limit of a completion; None where the record does not say
     judges: dict[str, str]  # name → what it is: its win rates compare only where this is the same
     deciding: str  # the metric that the run's answer rests on
     units: dict[str, str]  # metric → unit

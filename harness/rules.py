@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import HarnessError
 from harness.records import GateRule, judge_of
@@ -23,17 +24,11 @@ _HIGHER = (
 )
 
 
-def _read_margin(value: Any) -> Any:
-    """Points of a share may be written as such: "5pp"."""
-    points = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*pp\s*", value) if isinstance(value, str) else None
-    return float(points[1]) / 100 if points else value
-
-
 class _Rule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     metric: str
-    margin: Annotated[float, BeforeValidator(_read_margin), Field(gt=0, allow_inf_nan=False)]
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | str
     better: Literal["higher", "lower"] | None = None
     recipes: tuple[str, ...] = ("*",)
 
@@ -41,7 +36,7 @@ class _Rule(BaseModel):
 class _RulesFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    confidence: Annotated[float, Field(gt=0, lt=1)] = CONFIDENCE
+    confidence: Annotated[float, Field(ge=0.5, le=0.9999)] = CONFIDENCE
     rule: Annotated[tuple[_Rule, ...], Field(min_length=1)]
 
 
@@ -54,8 +49,8 @@ class Rules(BaseModel):
     rules: tuple[GateRule, ...]
 
 
-def read_rules(path: Path, measured: Collection[str]) -> Rules:
-    """Read gate.toml; HarnessError names what is wrong. `measured` are the metrics that the two runs have."""
+def read_rules(path: Path, units: Mapping[str, str], recipes: Sequence[str]) -> Rules:
+    """Read gate.toml; HarnessError names what is wrong. `units` is metric → unit, `recipes` what there is to check."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         file = _RulesFile.model_validate(tables)
@@ -65,28 +60,52 @@ def read_rules(path: Path, measured: Collection[str]) -> Rules:
         raise HarnessError(f"{path}: {_first(error)}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise HarnessError(f"{path} cannot be read ({error}): --rules takes a gate.toml") from error
-    return Rules(confidence=file.confidence, rules=tuple(_rule(path, rule, measured) for rule in file.rule))
+    return Rules(confidence=file.confidence, rules=tuple(_rule(path, rule, units, recipes) for rule in file.rule))
 
 
-def default_rules(deciding: str, measured: Collection[str]) -> Rules:
+def default_rules(deciding: str, units: Mapping[str, str]) -> Rules:
     """What the baseline's answer rests on, correctness where it is checked, and reward accuracy: five points each."""
     metrics = dict.fromkeys((deciding, "correct", "reward_accuracy"))
-    found = [name for name in metrics if name in measured]
+    found = [name for name in metrics if name in units]
     rules = tuple(GateRule(metric=name, margin=MARGIN, better="higher") for name in found)
     return Rules(confidence=CONFIDENCE, rules=rules)
 
 
-def _rule(path: Path, rule: _Rule, measured: Collection[str]) -> GateRule:
-    if rule.metric not in measured:
-        close = difflib.get_close_matches(rule.metric, sorted(measured), 1, 0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"these are: {', '.join(sorted(measured))}"
+def _rule(path: Path, rule: _Rule, units: Mapping[str, str], recipes: Sequence[str]) -> GateRule:
+    if rule.metric not in units:
+        hint = _hint(rule.metric, sorted(units))
         raise HarnessError(f"{path}: no metric {rule.metric!r} is measured by prompt in either run: {hint}")
     better = rule.better or _direction(rule.metric)
     if better is None:
         raise HarnessError(
             f'{path}: whether more of {rule.metric} is better depends on you: add better = "higher" or "lower"'
         )
-    return GateRule(metric=rule.metric, margin=rule.margin, better=better, recipes=rule.recipes)
+    for glob in rule.recipes:
+        if not any(fnmatchcase(recipe, glob) for recipe in recipes):
+            raise HarnessError(f"{path}: no recipe here matches {glob!r}: {_hint(glob, recipes)}")
+    margin = _margin(path, rule, units[rule.metric])
+    return GateRule(metric=rule.metric, margin=margin, better=better, recipes=rule.recipes)
+
+
+def _margin(path: Path, rule: _Rule, unit: str) -> float:
+    """In the metric's unit; of a share it may be written in points, as "5pp"."""
+    if isinstance(rule.margin, str):
+        points = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*pp\s*", rule.margin)
+        if points is None or unit != "share" or not 0 < float(points[1]) < 100:
+            like = 'a number, or points such as "5pp"' if unit == "share" else f"a number, in {unit or 'its unit'}"
+            raise HarnessError(f"{path}: a margin of {rule.margin!r} for {rule.metric}: it is {like}")
+        return float(points[1]) / 100
+    if unit == "share" and rule.margin >= 1:
+        raise HarnessError(
+            f"{path}: {rule.metric} is a share, and a margin of {rule.margin:g} is {100 * rule.margin:g} points: "
+            f'write "{rule.margin:g}pp" for points'
+        )
+    return rule.margin
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1, 0.5)
+    return f"did you mean {close[0]!r}?" if close else f"these are: {', '.join(known)}"
 
 
 def _direction(metric: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 from rich import box
@@ -23,7 +24,8 @@ _HEADINGS = {
     "regression": "Regression",
     "cannot tell": "Cannot tell",
 }
-_TITLES = ("Recipe", "Metric", "Baseline", "Now", "Change", "Allowed", "Verdict", "Power")
+_TITLES = ("Recipe", "Metric", "Baseline", "Now", "Change", "Allowed", "Verdict", "n", "Power")
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that XML 1.0 cannot hold
 
 
 def gate_sentence(report: GateReport) -> str:
@@ -87,10 +89,10 @@ def _caught(report: GateReport) -> list[str]:
 def _table(report: GateReport, width: int) -> Table:
     """What a narrow window has no room for is in the sentences."""
     wide = width >= 100
-    kept = [i for i, title in enumerate(_TITLES) if wide or title not in ("Baseline", "Now", "Power")]
+    kept = [i for i, title in enumerate(_TITLES) if wide or title not in ("Baseline", "Now", "n", "Power")]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for i in kept:
-        table.add_column(_TITLES[i], justify="right" if 2 <= i <= 5 else "left", overflow="fold")
+        table.add_column(_TITLES[i], justify="right" if 2 <= i <= 5 or i >= 7 else "left", overflow="fold")
     for row in report.rows:
         cells = _cells(row)
         verdict = Text(cells[6], style=_STYLES[row.verdict])
@@ -108,6 +110,7 @@ def _cells(row: GateRow) -> tuple[str, ...]:
         _change(row) if known else "—",
         f"{'−' if row.better == 'higher' else '+'}{_amount(row.margin, row.unit)}",
         f"{_MARKS[row.verdict]} {row.verdict}",
+        f"{row.n:,}" if row.n else "—",
         f"{percent(row.power)}%" if row.power is not None else "—",
     )
 
@@ -145,7 +148,7 @@ def gate_markdown(report: GateReport) -> str:
         inline(gate_sentence(report)),
         "",
         f"| {' | '.join(_TITLES)} |",
-        "| --- | --- | ---: | ---: | ---: | ---: | --- | ---: |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |",
         *(f"| {' | '.join(map(inline, _cells(row)))} |" for row in report.rows),
         "",
         "<details><summary>What this gate would have caught</summary>",
@@ -176,4 +179,5 @@ def gate_junit(report: GateReport) -> str:
             kind, words = ("failure", _told(row)) if row.verdict == "regression" else ("error", _wanting(row))
             ElementTree.SubElement(case, kind, message=visible(words)).text = visible(power_words(row))
     ElementTree.indent(suite)
-    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+    text = _NO_XML.sub("\ufffd", ElementTree.tostring(suite, encoding="unicode"))
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'

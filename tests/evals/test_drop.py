@@ -94,6 +94,21 @@ def test_the_power_of_a_wide_interval_is_that_of_the_t_test() -> None:
     assert found.power(0.5) == pytest.approx(float(stats.nct.sf(stats.t.ppf(0.975, 59), 59, 0.5 / error)), abs=0.03)
 
 
+def test_more_prompts_are_asked_for_than_there_are() -> None:
+    """A drop that was seen has to be decided too."""
+    before, now = np.ones(300), np.ones(300)
+    now[:16], before[16:25] = 0, 0
+    found = dropped(before, now, bounded=True)
+    assert found.verdict(0.04) == CANNOT_TELL
+    assert (found.prompts_needed(0.04) or 0) > 300
+
+
+@pytest.mark.parametrize("margin", [0.01, 0.5, 0.97, 2.0])
+def test_every_margin_has_a_power(margin: float) -> None:
+    power = dropped(np.full(50, 0.95), np.full(50, 0.05), bounded=True).power(margin)
+    assert 0 <= power <= 1
+
+
 def test_power_is_the_same_for_the_same_values() -> None:
     found = dropped([0.0, 1.0] * 20, [1.0, 1.0] * 20, bounded=True)
     assert found.power(0.1) == found.power(0.1)

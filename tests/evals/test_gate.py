@@ -35,6 +35,8 @@ def standing(*trials: StandingTrial, **changes: object) -> Standing:
         data="sums",
         template="plain",
         held_out_digest="h",
+        pairs_digest="p",
+        max_new_tokens=64,
         judges={"probe": "a head"},
         deciding="correct",
         units={"correct": "share", "kl_nats": "nats", "win_rate[probe]": "share"},
@@ -118,6 +120,27 @@ def test_only_prompts_with_a_value_on_both_sides_count() -> None:
     values = {**holed.values, "correct": (None, *holed.values["correct"][1:])}
     report = checked(standing(trial(0.6)), standing(dataclasses.replace(holed, values=values)))
     assert report.rows[0].n == 199
+
+
+def test_a_judge_that_stopped_answering_does_not_turn_the_gate_green() -> None:
+    """Two prompts that are left, both as before, say nothing of the rest."""
+    silent = trial(0.6)
+    values = {**silent.values, "correct": (*silent.values["correct"][:2], *(None,) * (len(PROMPTS) - 2))}
+    report = checked(standing(trial(0.6)), standing(dataclasses.replace(silent, values=values)))
+    assert report.verdict == "cannot tell"
+    assert "only 2 of the baseline's 200 prompts" in report.rows[0].reason
+
+
+def test_rewards_on_other_pairs_cannot_be_told() -> None:
+    rule = dataclasses.replace(CORRECT, metric="reward_accuracy")
+    one = dataclasses.replace(trial(0.6), values={"reward_accuracy": (0.5,) * len(PROMPTS)})
+    report = checked(standing(one), standing(one, pairs_digest="q"), rule)
+    assert "labelled pairs differ" in report.rows[0].reason
+
+
+def test_anchors_that_answered_nothing_in_common_are_not_alike() -> None:
+    report = checked(standing(trial(0.6)), standing(trial(0.6), anchor=(None,) * len(PROMPTS)), KL)
+    assert report.verdict == "cannot tell"
 
 
 def test_seeds_are_averaged_and_counted() -> None:

@@ -81,8 +81,18 @@ def test_a_baseline_moves_on_unless_the_run_is_worse(run: Path, tmp_path: Path) 
     ended = gate(worse, "--baseline", file, "--update-baseline", folder=tmp_path)
     assert (ended.code, file.read_bytes()) == (1, first)
     assert "left as it was" in ended.out
-    ended = gate(run, "--baseline", worse, "--save-baseline", file, folder=tmp_path)
-    assert ended.code == 0
+    gate(worse, "--save-baseline", file, folder=tmp_path)
+    ended = gate(run, "--baseline", file, "--update-baseline", folder=tmp_path)
+    assert (ended.code, file.read_bytes()) == (0, first)
+
+
+def test_a_baseline_keeps_a_recipe_that_failed_in_the_run(run: Path, tmp_path: Path) -> None:
+    """Or the next run without it would pass."""
+    file, less = tmp_path / "baseline.json", write_run(tmp_path / "less", FakeRun(characters=CORE[1:3]))
+    gate(run, "--save-baseline", file, folder=tmp_path)
+    first = file.read_bytes()
+    ended = gate(less, "--baseline", file, "--update-baseline", folder=tmp_path)
+    assert (ended.code, file.read_bytes()) == (4, first)
 
 
 def test_a_rules_file_decides_what_is_checked(run: Path, tmp_path: Path) -> None:
@@ -109,10 +119,15 @@ def test_runs_on_other_ground_are_refused(run: Path, tmp_path: Path) -> None:
         (["--baseline", "RUN", "--recipe", "sfft"], "did you mean 'sft'?"),
         (["--baseline", "RUN", "--recipe", "sft=sftt"], "in the baseline: did you mean 'sft'?"),
         (["--baseline", "RUN", "--rules", "none.toml"], "no file none.toml"),
+        (["--baseline", "RUN/record.json"], "is no baseline"),
+        (["--baseline", "b.json", "--save-baseline", "b.json"], "name the same file"),
+        (["--baseline", "RUN", "--junit", "x.xml", "--markdown", "x.xml"], "name the same file"),
+        (["--baseline", "b.json", "--update-baseline", "--recipe", "sft"], "leave one out"),
+        (["--baseline", "RUN", "--recipe", "sft=sft", "--recipe", "sft=dpo-beta0.1"], "name each once"),
     ],
 )
 def test_nonsense_is_one_line(run: Path, tmp_path: Path, words: list[str], said: str) -> None:
-    ended = gate(run, *(run if word == "RUN" else word for word in words), folder=tmp_path)
+    ended = gate(run, *(word.replace("RUN", str(run)) for word in words), folder=tmp_path)
     assert ended.code == 2
     assert said in ended.err
     assert len(ended.err.strip().splitlines()) == 1

@@ -10,13 +10,15 @@ from harness.errors import HarnessError
 from harness.records import GateRule
 from harness.rules import Rules, default_rules, read_rules
 
-MEASURED = {"correct", "kl_nats", "length_tokens", "win_rate[probe]", "reward_accuracy"}
+SHARES = ("correct", "win_rate[probe]", "reward_accuracy")
+UNITS = {**dict.fromkeys(SHARES, "share"), "kl_nats": "nats", "length_tokens": "tokens"}
+RECIPES = ("sft", "dpo-beta0.1")
 
 
 def read(folder: Path, text: str) -> Rules:
     path = folder / "gate.toml"
     path.write_text(text)
-    return read_rules(path, MEASURED)
+    return read_rules(path, UNITS, RECIPES)
 
 
 def test_a_rule_has_a_margin_and_a_direction(tmp_path: Path) -> None:
@@ -47,8 +49,12 @@ def test_winning_and_being_right_are_better_high(tmp_path: Path, metric: str) ->
         ('[[rule]]\nmetric = "correct"\nmargin = 0.1\nbetter = "up"', "'up'"),
         ('[[rule]]\nmetric = "correct"\nmargin = 0.1\nmargins = 2', "margins"),
         ('[[rule]]\nmetric = "length_tokens"\nmargin = 5', 'better = "higher" or "lower"'),
-        ('confidence = 95\n[[rule]]\nmetric = "correct"\nmargin = 0.1', "less than 1"),
+        ('confidence = 95\n[[rule]]\nmetric = "correct"\nmargin = 0.1', "less than or equal to 0.9999"),
         ("[[rule", "cannot be read"),
+        ('[[rule]]\nmetric = "correct"\nmargin = 5', '500 points: write "5pp"'),
+        ('[[rule]]\nmetric = "kl_nats"\nmargin = "5pp"', "a number, in nats"),
+        ('[[rule]]\nmetric = "correct"\nmargin = 0.1\nrecipes = ["dop-*"]', "these are: sft, dpo-beta0.1"),
+        ('confidence = 0.1\n[[rule]]\nmetric = "correct"\nmargin = 0.1', "0.5"),
     ],
 )
 def test_a_wrong_file_is_one_line_that_names_it(tmp_path: Path, text: str, words: str) -> None:
@@ -61,11 +67,11 @@ def test_a_wrong_file_is_one_line_that_names_it(tmp_path: Path, text: str, words
 
 def test_a_missing_file_says_what_it_should_be(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"gate\.toml with a"):
-        read_rules(tmp_path / "none.toml", MEASURED)
+        read_rules(tmp_path / "none.toml", UNITS, RECIPES)
 
 
 def test_by_default_the_deciding_metric_correctness_and_reward_accuracy_may_fall_by_five_points() -> None:
-    rules = default_rules("win_rate[probe]", MEASURED).rules
+    rules = default_rules("win_rate[probe]", UNITS).rules
     assert [(rule.metric, rule.margin) for rule in rules] == [
         ("win_rate[probe]", 0.05),
         ("correct", 0.05),

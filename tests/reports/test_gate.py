@@ -105,6 +105,11 @@ def test_junit_has_a_case_a_row_and_none_is_green_that_did_not_pass() -> None:
     assert [[child.tag for child in case] for case in suite] == [[], ["failure"], ["error"], ["error"]]
 
 
+def test_junit_stays_well_formed_whatever_a_name_holds() -> None:
+    odd = dataclasses.replace(ABSENT, recipe="a\ufffe\uffff<b>&\x00")
+    assert len(ElementTree.fromstring(gate_junit(report(odd)))) == 1
+
+
 def test_the_comment_begins_with_the_verdict_and_no_name_is_markup() -> None:
     comment = gate_markdown(report(WORSE, ABSENT))
     assert comment.startswith("## ✗ Regression")

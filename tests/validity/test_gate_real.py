@@ -1,7 +1,7 @@
 """The gate on the real model and data: a policy trained on flipped labels is stopped, another seed passes.
 
-Three runs of one recipe at one budget on one anchor: the baseline, the same with another order of the data, and the same
-with chosen and rejected changed round in training. About ten minutes on 2 cores; `-s` shows the tables for docs/log.md.
+Three runs of one recipe at one budget on one anchor: the baseline, the same with another order of the data, and the
+same with chosen and rejected changed round in training. A quarter of an hour on 2 cores; `-s` shows the tables.
 """
 
 from __future__ import annotations
