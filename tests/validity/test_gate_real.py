@@ -47,6 +47,7 @@ def plan(knobs):
 
 recipe = Recipe(name="flipped", knobs=dpo.Knobs, plan=plan)
 '''
+# After six DPO steps another order of the data moves reward accuracy by several points: its margin leaves room for that.
 RULES = """
 [[rule]]
 metric = "gold_win_rate"
@@ -54,7 +55,7 @@ margin = "10pp"
 
 [[rule]]
 metric = "reward_accuracy"
-margin = "10pp"
+margin = "15pp"
 
 [[rule]]
 metric = "correct"
@@ -98,7 +99,7 @@ def test_flipped_labels_are_stopped_and_another_seed_passes(place: Path) -> None
     run(place, "baseline", "--recipes", "dpo-beta0.1")
     run(place, "again", "--recipes", "dpo-beta0.1", "--first-seed", 1)
     run(place, "flipped", "--recipes", "flipped")
-    assert gate(place, "again").code == 0
-    stopped = gate(place, "flipped", "--recipe", "flipped=dpo-beta0.1")
+    again, stopped = gate(place, "again"), gate(place, "flipped", "--recipe", "flipped=dpo-beta0.1")
+    assert again.code == 0
     assert stopped.code == 1
     assert "Regression" in stopped.out
