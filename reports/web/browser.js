@@ -67,9 +67,10 @@ class SampleBrowser {
   }
 
   listen() {
-    for (const field of Object.values(this.fields)) {
+    for (const [name, field] of Object.entries(this.fields)) {
       field.addEventListener("input", () => {
         this.limit = PAGE;
+        if (["shown", "order", "search"].includes(name)) this.prompt = undefined; // another list begins at its top
         this.update();
         this.remember();
       });
@@ -127,8 +128,16 @@ class SampleBrowser {
     const reach = Math.max(this.limit, found.indexOf(this.prompt) + 1);
     this.list.replaceChildren(...found.slice(0, reach).map((i) => this.item(i)));
     this.more.hidden = found.length <= reach;
+    this.scroll();
     this.count.textContent = `${found.length} of ${this.evidence.questions.length} prompts`;
     this.show(this.prompt);
+  }
+
+  /** Brings the prompt that is shown into view within its list, and leaves the page where it is. */
+  scroll() {
+    const box = this.list.parentElement;
+    const current = this.list.querySelector("[aria-current]");
+    if (current) box.scrollTop = current.getBoundingClientRect().top - this.list.getBoundingClientRect().top - 60;
   }
 
   item(i) {

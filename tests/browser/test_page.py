@@ -193,6 +193,18 @@ def test_the_longest_change_comes_first(opened: Opened, fake_page: Path) -> None
     assert changes[0] > 0
 
 
+def test_another_order_begins_at_its_top(opened: Opened, fake_page: Path) -> None:
+    """Other trials keep the prompt, and it stays in view."""
+    page = opened(fake_page)
+    page.locator("[data-part=list] button").nth(40).click()
+    shown = page.locator("[data-part=detail] .question").inner_text()
+    choose(page, "left", "sft")
+    assert page.locator("[data-part=detail] .question").inner_text() == shown
+    expect(page.locator("[data-part=list] [aria-current]")).to_be_in_viewport()
+    choose(page, "order", "left's clearest win first")
+    assert page.locator("[data-part=list] button").first.get_attribute("aria-current") == "true"
+
+
 def test_words_that_differ_are_marked_on_both_sides(opened: Opened, fake_page: Path) -> None:
     page = opened(fake_page)
     choose(page, "shown", "the two wrote different text")

@@ -47,7 +47,7 @@ def plan(knobs):
 
 recipe = Recipe(name="flipped", knobs=dpo.Knobs, plan=plan)
 '''
-# After six DPO steps another order of the data moves reward accuracy by several points: its margin leaves room for that.
+# After six DPO steps another order of the data moves reward accuracy by several points: its margin leaves room.
 RULES = """
 [[rule]]
 metric = "gold_win_rate"
