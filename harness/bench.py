@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -32,11 +32,14 @@ from evals.judging import agreements, judge_completions
 from evals.rewards import measure_pairs
 from evals.score import Evidence, score_trial
 from harness import cache, store
+from harness.agenda import DOING, Agenda, fitting, qualifying, training
 from harness.described import describe
 from harness.engines.graph import TrainNode
 from harness.engines.local import LocalEngine
 from harness.errors import HarnessError
+from harness.events import Ahead, Part
 from harness.ground import Ground, Say, lay_ground
+from harness.journal import JOURNAL, Journal
 from harness.plain import visible
 from harness.progress import Watch
 from harness.recipes.registry import choose
@@ -56,6 +59,7 @@ TRIAL_FILES = (
     *("train.jsonl", "ledger.json", "completions.jsonl", "samples.jsonl", "pairs.jsonl", "verdicts.jsonl"),
     "scores.json",  # written last
 )
+LOCK_SECONDS = 1.0  # to wait for a run's folder: who follows a run that was killed takes it for an instant
 SAMPLE_SEED = 20_260_000  # of the draws that all checkpoints sample with
 R = TypeVar("R")
 
@@ -69,7 +73,7 @@ class Outcome:
     failed: dict[str, str]  # trial → why
 
 
-def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[int], Watch]) -> Outcome:
+def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[], Watch]) -> Outcome:
     """Run a bench in its folder, or go on with it. What the user can mend is raised before anything is written."""
     wanted = refuse_another(folder, wanted) or wanted
     parse_budget(wanted.asked.budget)
@@ -85,11 +89,11 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[i
     plan = plan_bench(bench.resolved, ground, choices, seeds)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / ".lock", timeout=LOCK_SECONDS):
             refuse_another(folder, bench)  # again, now that no other run can begin here
             bench.write(folder / "bench.toml")
-            with make_watch(len(plan.trials) + 1) as watch:
-                return _Conductor(bench, bench.resolved, ground, plan, judges, folder, root, watch).run()
+            with Journal(folder / JOURNAL, make_watch()) as journal:
+                return _Conductor(bench, bench.resolved, ground, plan, judges, folder, root, journal).run()
     except Timeout as error:
         raise HarnessError(f"another run is at work in {folder}: wait for it, or choose another --out") from error
 
@@ -122,10 +126,10 @@ class _Conductor:
         judges: list[Judge],
         folder: Path,
         root: Path,
-        watch: Watch,
+        journal: Journal,
     ) -> None:
         self.bench, self.resolved, self.ground, self.plan, self.judges = bench, resolved, ground, plan, judges
-        self.folder, self.root, self.watch = folder, root, watch
+        self.folder, self.root, self.journal = folder, root, journal
         self.dtype: torch.dtype = getattr(torch, resolved.dtype)
         self.engine = LocalEngine(
             cache=root,
@@ -133,22 +137,25 @@ class _Conductor:
             execution=Execution(dtype=self.dtype, micro_batch_tokens=resolved.micro_batch_tokens),
             fresh=ground.fresh,
             device=ground.device,
-            on_stage=lambda node: watch.phase(f"training, {node.stage.objective.name}"),
-            on_step=watch.step,
+            on_stage=lambda node: journal.phase(training(node)),
+            on_step=journal.step,
         )
         self.failed: dict[str, str] = {}
 
     def run(self) -> Outcome:
         if self.resolved.budget_pairs is not None:
-            self.watch.say("a budget in pairs gives recipes that cost more a pair more compute; time and FLOPs do not")
+            self.journal.say(
+                "a budget in pairs gives recipes that cost more a pair more compute; time and FLOPs do not"
+            )
         self._set_stale_aside()
+        self.journal.plan(self._agenda())
         self._write_records()
         self._measure_anchor()
         done = all(self._is_done(trial) for trial in self.plan.trials)
         for judge in self.judges:
             if not (done and self._card(judge).exists()):
                 self._qualify(judge)
-        self.watch.done("done")
+        self.journal.done("done")
         for trial in self.plan.trials:
             self._attempt(trial)
         names, scores = [judge.name for judge in self.judges], self._scores()
@@ -170,11 +177,30 @@ class _Conductor:
                 continue
             if folder.exists():
                 aside = store.set_aside(folder, self.folder / "replaced")
-                self.watch.say(
+                self.journal.say(
                     f"{folder.name} was made by other code or from other checkpoints: it is made again, "
                     f"and the old one kept in {aside}"
                 )
             store.write_json(path, stamp)
+
+    def _agenda(self) -> tuple[Ahead, ...]:
+        """What this session has still to do: for the anchor and the judges, then for each trial."""
+        ground, folder = self.ground, self.folder / "anchor"
+        agenda = Agenda(self.root, prompts=len(ground.held_out), pairs=len(ground.labelled), judges=len(self.judges))
+        anchor = () if self._anchor_is_done() else agenda.parts([self.plan.anchor], folder, ANCHOR_FILES)
+        judges = tuple(part for judge in self.judges for part in self._ahead_of(judge))
+        trials = (
+            () if self._is_done(t) else agenda.parts(t.nodes, self._trial_folder(t), TRIAL_FILES)
+            for t in self.plan.trials
+        )
+        return tuple(Ahead(parts=parts) for parts in (anchor + judges, *trials))
+
+    def _ahead_of(self, judge: Judge) -> Iterator[Part]:
+        card = self._card(judge)
+        if isinstance(judge, Probe) and not card.with_suffix(".safetensors").exists():
+            yield Part(what=fitting(judge.name), work=len(self.ground.splits.judge), unit="pairs")
+        if not card.exists():
+            yield Part(what=qualifying(judge.name), work=len(self.ground.held_out), unit="pairs")
 
     @functools.cached_property
     def anchor(self) -> LanguageModel:
@@ -202,12 +228,15 @@ class _Conductor:
 
     def _measure_anchor(self) -> None:
         folder = self.folder / "anchor"
-        self.watch.begin("anchor and judges")
-        if not all((folder / name).exists() for name in ANCHOR_FILES):
+        self.journal.begin("anchor and judges")
+        if not self._anchor_is_done():
             store.write_jsonl(folder / "train.jsonl", self.engine.train(self.plan.anchor).steps)
             mine = self.anchor_evidence
             scores = score_trial("anchor", 0, mine, mine, self.ground.golds, self.ground.tokens)
             store.write_json(folder / "scores.json", scores)
+
+    def _anchor_is_done(self) -> bool:
+        return all((self.folder / "anchor" / name).exists() for name in ANCHOR_FILES)
 
     def _qualify(self, judge: Judge) -> None:
         """Fit the judge if it needs fitting, and measure it on held-out labelled pairs before it is believed."""
@@ -215,7 +244,7 @@ class _Conductor:
         if isinstance(judge, Probe):
             self._fit(judge, card.with_suffix(".safetensors"))
         if not card.exists():
-            self.watch.phase(f"qualifying judge {judge.name}")
+            self.journal.phase(qualifying(judge.name))
             pairs = self.ground.labelled[: len(self.ground.held_out)]
             store.write_json(card, qualify(judge, pairs, seed=0))
 
@@ -226,18 +255,18 @@ class _Conductor:
         if path.exists():
             probe.restore(path)
             return
-        self.watch.phase(f"fitting judge {probe.name}")
+        self.journal.phase(fitting(probe.name))
         probe.fit(self.ground.splits.judge, seed=0)
         store.write_atomically(path, probe.save)
 
     def _attempt(self, trial: Trial) -> None:
         """Run a trial; one that fails is noted, and the others go on."""
-        self.watch.begin(trial.name)
+        self.journal.begin(trial.name)
         if self._is_done(trial):
-            self.watch.done("already done")
+            self.journal.done("already done")
             return
         try:
-            self.watch.done(self._headline(self._run_trial(trial)))
+            self.journal.done(self._headline(self._run_trial(trial)))
         except (HarnessError, ModelError) as error:
             self.failed[trial.name] = str(error)
         except (Exception, SystemExit) as error:  # a stranger's recipe may fail in any way, at no other trial's cost
@@ -246,7 +275,7 @@ class _Conductor:
             where = path.relative_to(self.folder).as_posix()
             self.failed[trial.name] = visible(f"{type(error).__name__}: {error} (its traceback is in {where})")
         if trial.name in self.failed:
-            self.watch.done(f"failed: {self.failed[trial.name]}")
+            self.journal.failed(f"failed: {self.failed[trial.name]}")
 
     def _headline(self, scores: TrialScores) -> str:
         """A finished trial in one line: its win rate by the data's check and by each judge, doubts said."""
@@ -306,7 +335,7 @@ class _Conductor:
     def _once(self, path: Path, kind: type[R], make: Callable[[], Sequence[R]]) -> tuple[R, ...]:
         """The records in the file, made first if it is not there."""
         if not path.exists():
-            self.watch.phase(_DOING[path.name])
+            self.journal.phase(DOING[path.name])
             store.write_jsonl(path, make())
         return store.read_jsonl(path, kind)
 
@@ -331,11 +360,15 @@ class _Conductor:
         return all((self._trial_folder(trial) / name).exists() for name in TRIAL_FILES)
 
 
+# What is done with scores, in evals: it measures nothing.
+_AFTERWARDS = {"comparison.py", "drop.py", "gate.py", "joining.py", "likeness.py"}
+
+
 @functools.cache
 def measuring_digest() -> str:
     """Of the code that measures, and of what it stands on: scores made by other code are not these."""
     packages = (Path(str(package.__file__)).parent for package in (evals, models, harness.data))
-    files = [file for folder in packages for file in sorted(folder.rglob("*.py"))]
+    files = [file for folder in packages for file in sorted(folder.rglob("*.py")) if file.name not in _AFTERWARDS]
     return store.digest(
         [(f.name, store.file_digest(f)) for f in (*files, Path(harness.ground.__file__), Path(__file__))]
     )
@@ -346,11 +379,3 @@ def _file_name(judge: str) -> str:
     plain = judge.replace(":", "_")
     kept = re.sub(r"[^\w.=-]+", "_", plain)[-60:]
     return kept if kept == plain else f"{kept}-{store.digest(judge)[:6]}"
-
-
-_DOING = {
-    "completions.jsonl": "writing completions",
-    "samples.jsonl": "sampling and measuring KL",
-    "pairs.jsonl": "reading held-out pairs",
-    "verdicts.jsonl": "judging",
-}

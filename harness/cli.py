@@ -1,7 +1,7 @@
 """The command line. Nothing heavy is imported until a command needs it, so help and listings answer at once.
 
 Exit codes: 0 done · 1 the gate found a regression · 2 the user can mend it, said in one line · 3 some trials failed
-and the rest is reported · 4 the gate cannot tell · 130 interrupted.
+and the rest is reported · 4 the gate cannot tell · 130 interrupted, as is the run that was only watched.
 """
 
 from __future__ import annotations
@@ -81,8 +81,14 @@ def run(
     ] = "auto",
     out: Annotated[Path | None, typer.Option(help="the run's folder  [default: runs/DATA-MODEL-BUDGET-DIGEST]")] = None,
     config: Annotated[Path | None, typer.Option(help="a bench.toml to run; flags given beside it overrule it")] = None,
+    watch_only: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="follow the run that goes on in this folder, and start none")
+    ] = None,
 ) -> None:
     """Train every recipe on one budget, score them, and write the report. An existing run is continued."""
+    if watch_only:
+        _follow(context, watch_only)
+        return
     from harness.settings import BenchFile, absolute, absolute_judge, asked, default_folder, read_bench
 
     given = {
@@ -108,8 +114,36 @@ def run(
 def _explicit(context: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
     """The settings that were typed, not defaulted."""
     flags = {"judges": "judge"}
-    source = context.get_parameter_source
-    return {k: v for k, v in given.items() if getattr(source(flags.get(k, k)), "name", "") == "COMMANDLINE"}
+    return {k: v for k, v in given.items() if _typed(context, flags.get(k, k))}
+
+
+def _typed(context: typer.Context, parameter: str) -> bool:
+    return getattr(context.get_parameter_source(parameter), "name", "") == "COMMANDLINE"
+
+
+def _follow(context: typer.Context, folder: Path) -> None:
+    """Show a run that goes on elsewhere until it ends, then its table; exit as it did, or with 130 if it stopped."""
+    from harness.following import follow
+    from harness.progress import Terminal, Watch
+    from reports.load import load_run
+    from reports.terminal import print_report
+
+    for name in context.params:
+        if name != "watch_only" and _typed(context, name):
+            raise HarnessError(f"--{name.replace('_', '-')} asks for a run, and --watch-only starts none: leave it out")
+    progress = Terminal(stderr=True)
+    try:
+        stop = follow(folder, Watch(progress))
+    except KeyboardInterrupt:
+        progress.print("no longer watching; the run goes on", highlight=False)
+        raise
+    if stop is not None:
+        progress.print(on_one_line(stop.line(folder)), highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(130)
+    run = load_run(folder)
+    print_report(run, Terminal(), folder / "report.md")
+    if run.bench.failed:
+        raise typer.Exit(3)
 
 
 def _conduct(bench: BenchFile, folder: Path) -> None:
@@ -129,9 +163,9 @@ def _conduct(bench: BenchFile, folder: Path) -> None:
         reading.stop()
         progress.print(on_one_line(line), highlight=False, markup=False, soft_wrap=True)
 
-    def make_watch(total: int) -> Watch:
+    def make_watch() -> Watch:
         reading.stop()
-        return Watch(progress, total)
+        return Watch(progress)
 
     try:
         if progress.is_terminal:
@@ -197,11 +231,13 @@ def report(
 def _joined(run_folders: list[Path], out: Path | None) -> tuple[RunRecord, Path]:
     """Several runs as one, and the folder that its report goes to."""
     from evals.joining import join
+    from harness.progress import Terminal
     from reports.destination import joining_command, own_folder
     from reports.load import load_runs
 
     folder = own_folder(out, run_folders)
-    return join(load_runs(run_folders), joining_command(folder, run_folders)), folder
+    with Terminal(stderr=True).status("comparing every two trials"):
+        return join(load_runs(run_folders), joining_command(folder, run_folders)), folder
 
 
 @app.command(name="open")

@@ -1,21 +1,25 @@
-"""What a person sees while a bench runs: a live bar on a terminal, plain lines when piped."""
+"""What a person sees while a bench runs: a live bar on a terminal, plain lines when piped.
+
+All of it comes from events and their times, so that who follows a run from elsewhere, or joins late, sees the same.
+"""
 
 from __future__ import annotations
 
 import os
 import time
+from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TaskProgressColumn, TextColumn
-from rich.table import Column
-from rich.text import Text
 
+from harness.bars import MIDDLE, Bars, Timing, minutes
+from harness.events import Event
+from harness.forecast import Forecast
 from harness.plain import on_one_line
 from harness.records import TrainStep
 
-PHASES = 5  # of a trial: training, completions, samples, held-out pairs, verdicts; taken to be equally long
-WIDE = 100  # characters from which on there is room for the time that has passed
+RECENT_SECONDS = 10.0  # that the speed is judged by: not steps, of which a follower is told fewer
 
 
 class Terminal(Console):
@@ -28,108 +32,141 @@ class Terminal(Console):
 
 
 class Watch:
-    """Told by the conductor what happens; says it. `total` is the number of trials, plus one for the anchor."""
+    """Shown what happens, event by event; says it."""
 
-    def __init__(self, console: Console, total: int) -> None:
-        self.console, self.total = console, total
-        self.live = console.is_terminal
-        gives_way = Column(no_wrap=True, overflow="ellipsis", ratio=1)  # alone: so nothing wraps and nothing jumps
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False, table_column=gives_way),
-            BarColumn(bar_width=20 if console.width >= WIDE else 8),
-            TaskProgressColumn(text_format="{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True)),
-            Clock(both=console.width >= WIDE),
-            console=console,
-            transient=True,
-            expand=True,
-            disable=not self.live,
-            speed_estimate_period=24 * 3600,  # trials take minutes, and the time left is judged from all of them
-        )
-        self._whole: TaskID | None = None
-        self._part: TaskID | None = None
-        self._begun = 0
-        self._phase = 0
-        self._started = time.monotonic()
-        self._quarter = 0
-        self._where = ""
+    def __init__(self, console: Console, clock: Callable[[], float] = time.time) -> None:
+        self.console, self.live = console, console.is_terminal
+        self._bars = Bars(console, clock)
+        self._start(clock())
 
     def __enter__(self) -> Watch:
-        self._bars.start()
-        self._whole = self._bars.add_task("bench", total=self.total, note=f"0 of {self.total} done")
+        self._bars.progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        self._bars.progress.stop()
 
-    def say(self, line: str) -> None:
+    @property
+    def where(self) -> str:
+        """The trial, its phase and how far that is, in words; empty before the first trial begins."""
+        phase = f"{self._phase}, {self._spent:.0%} of the stage spent" if self._spent else self._phase
+        return ": ".join(part for part in (self._trial, phase) if part)
+
+    def show(self, event: Event) -> None:
+        """Say what happened, as of when it happened."""
+        match event.kind:
+            case "start":
+                self._start(event.at)
+            case "plan":
+                self._total = len(event.ahead)
+                self._forecast.plan(event.at, event.ahead)
+                self._advance(event.at, done=0)
+            case "say":
+                self._say(event.text)
+            case "begin":
+                self._forecast.begin(event.at)
+                self._begun += 1
+                self._trial = f"{self._begun}/{self._total} {event.text}"
+                self._phase, self._spent = "", 0.0
+            case "phase":
+                self.phase(event.text, event.at)
+            case "step" if event.step is not None:
+                self.step(event.step, event.at)
+            case "done" | "failed":
+                self._done(event)
+
+    def phase(self, what: str, at: float) -> None:
+        """A part of a trial begins: training, writing completions, judging."""
+        self._forecast.phase(at, what)
+        self._phase, self._spent = what, 0.0
+        self._steps.clear()
+        if not self.live:
+            self._line(at, what)
+        part = self._forecast.part
+        counted = part is not None and part.unit in ("prompts", "pairs", "verdicts")
+        note = f"{part.work:,.0f} {part.unit}" if part is not None and counted else ""
+        self._bars.begin_part(f"{self._trial}: {what}", Timing(at, self._phase_left), note)
+        self._advance(at, done=self._begun - 1)
+
+    def step(self, line: TrainStep, at: float) -> None:
+        """A training step: the bar shows the share of the stage's budget that is spent."""
+        self._forecast.step(at, line.spent)
+        self._remember(at, line.num_tokens)
+        margin = "" if line.rewards_margins is None else f" margin {line.rewards_margins:+.3f}"
+        note = f"loss {line.loss:.3f}{margin}"
+        if quarters(line.spent) > quarters(self._spent) and not self.live:
+            self._line(at, f"{line.spent:.0%} of the stage spent, {note}{self._speed()}{self._and_left(at)}")
+        self._spent = line.spent
+        self._bars.move_part(line.spent, note)
+        self._advance(at, done=self._begun - 1)
+
+    def _start(self, at: float) -> None:
+        """A session begins; what an earlier one did says nothing of it."""
+        self._forecast, self._started = Forecast(), at
+        self._total, self._begun = 0, 0
+        self._trial, self._phase, self._spent = "", "", 0.0
+        self._steps: deque[tuple[float, int]] = deque()  # when, and the stage's tokens so far
+        self._bars.begin(Timing(at, self._bench_left))
+
+    def _done(self, event: Event) -> None:
+        """The trial has all its scores, or failed."""
+        self._forecast.done(event.at, failed=event.kind == "failed")
+        self._steps.clear()
+        self._line(event.at, f"{event.text}{'' if self.live else self._and_left(event.at)}")
+        if self._begun == self._total:
+            self._trial, self._phase, self._spent = "comparing trials and writing the report", "", 0.0
+            self._bars.begin_part(self._trial, Timing(event.at, self._phase_left))
+        self._advance(event.at, done=self._begun)
+
+    def _say(self, line: str) -> None:
         """One line that stays."""
         self.console.print(on_one_line(line), highlight=False, markup=False, soft_wrap=True)
 
-    def begin(self, name: str) -> None:
-        """A trial (or the anchor) begins."""
-        self._begun += 1
-        self._phase = 0
-        self._where = f"{self._begun}/{self.total} {name}"
+    def _line(self, at: float, text: str) -> None:
+        self._say(f"[{minutes(at - self._started)}] {self._trial}: {text}")
 
-    def phase(self, what: str) -> None:
-        """A part of a trial whose length is not known ahead: writing completions, judging."""
-        self._quarter = 0
-        self._phase += 1
-        if not self.live:
-            self.say(f"[{self._clock()}] {self._where}: {what}")
+    def _remember(self, at: float, tokens: int) -> None:
+        """Of the last steps, as many as the speed is judged by."""
+        self._steps.append((at, tokens))
+        while len(self._steps) > 2 and self._steps[1][0] <= at - RECENT_SECONDS:
+            self._steps.popleft()
+
+    def _speed(self) -> str:
+        """Tokens that the policy is trained on a second, of late; nothing where it is not being trained."""
+        if not self._steps or self._steps[-1][0] <= self._steps[0][0]:
+            return ""
+        (first, before), (last, tokens) = self._steps[0], self._steps[-1]
+        return f", {(tokens - before) / (last - first):,.0f} tok/s"
+
+    def _advance(self, at: float, *, done: int) -> None:
+        """Move the bench's bar: by the time that it will take where that is known, else by the trials that are done."""
+        left, passed = self._forecast.left, at - self._started
+        if not self._total or left is None:
             return
-        self._advance(0.0)
-        if self._part is not None:
-            self._bars.remove_task(self._part)
-        self._part = self._bars.add_task(f"{self._where}: {what}", total=None, note="")
+        known = left.whole and passed > 0
+        share = passed / (passed + left.of_bench(at)) if known else done / self._total
+        speed = self._speed() if self.console.width >= MIDDLE else ""
+        self._bars.move(share, f"{done} of {self._total} done{speed}")
 
-    def step(self, line: TrainStep) -> None:
-        """A training step: the bar shows the share of the stage's budget that is spent."""
-        margin = "" if line.rewards_margins is None else f" margin {line.rewards_margins:+.3f}"
-        note = f"loss {line.loss:.3f}{margin}"
-        if not self.live:
-            if int(line.spent * 4 + 1e-9) > self._quarter:
-                self._quarter = int(line.spent * 4 + 1e-9)
-                self.say(f"[{self._clock()}] {self._where}: {line.spent:.0%} of the stage spent, {note}")
-            return
-        self._advance(line.spent)
-        if self._part is not None:
-            self._bars.update(self._part, total=1.0, completed=line.spent, note=note)
+    def _phase_left(self, now: float) -> str:
+        left = self._forecast.left.of_phase(now) if self._forecast.left else None
+        return f"{minutes(left)} left" if left else ""
 
-    def done(self, line: str) -> None:
-        """The trial has all its scores."""
-        self.say(f"[{self._clock()}] {self._where}: {line}")
-        if self._whole is not None:
-            self._bars.update(self._whole, completed=self._begun, note=f"{self._begun} of {self.total} done")
+    def _bench_left(self, now: float) -> str:
+        """What is left of everything; where not all of it was timed yet, that it is more than that."""
+        left = self._forecast.left
+        if left is None or not (seconds := left.of_bench(now)):
+            return ""
+        return f"{'' if left.whole else 'over '}{minutes(seconds)} left"
 
-    def _advance(self, share: float) -> None:
-        """Move the bench's bar to where this phase is, so that its time left is known from the first step on."""
-        if self._whole is not None:
-            within = min(self._phase - 1 + share, PHASES - 0.5) / PHASES
-            self._bars.update(self._whole, completed=self._begun - 1 + within)
-
-    def _clock(self) -> str:
-        return minutes(time.monotonic() - self._started)
+    def _and_left(self, at: float) -> str:
+        """The same, to end a line with."""
+        left = self._bench_left(at)
+        return f"; {left}" if left else ""
 
 
-class Clock(ProgressColumn):
-    """The time left, as far as it can be told; with `both`, after the time that has passed."""
-
-    def __init__(self, *, both: bool) -> None:
-        super().__init__(table_column=Column(no_wrap=True, justify="right"))
-        self.both = both
-
-    def render(self, task: Task) -> Text:
-        """The column's text for one bar."""
-        passed = minutes(task.elapsed or 0) if self.both or task.total is None else ""
-        left = "" if task.time_remaining is None or not task.completed else f"{minutes(task.time_remaining)} left"
-        return Text(", ".join(part for part in (passed, left) if part))
-
-
-def minutes(seconds: float) -> str:
-    """Seconds as m:ss."""
-    whole, rest = divmod(int(seconds), 60)
-    return f"{whole}:{rest:02d}"
+def quarters(spent: float) -> int:
+    """How many quarters of a stage are spent; each is worth a line."""
+    return int(spent * 4 + 1e-9)
