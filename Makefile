@@ -22,7 +22,7 @@ slow: $(VENV)/.ready-test
 
 # The project's own gate: a bench of a minute or two against a committed baseline.
 gate: $(VENV)/.ready
-	$(BIN)/python -m harness run --recipes sft,dpo-beta0.1 --budget 1TFLOP --eval-prompts 60 --max-new-tokens 32 --judge rule:gold --dtype float32 --out runs/gate
+	$(BIN)/python -m harness run --recipes sft,dpo-beta0.1 --budget 1TFLOP --batch-pairs 4 --eval-prompts 60 --max-new-tokens 32 --judge rule:gold --dtype float32 --out runs/gate
 	$(BIN)/python -m harness gate runs/gate --baseline tests/regression/baseline.json --rules tests/regression/gate.toml --junit runs/gate/gate.xml --markdown runs/gate/gate.md
 
 lint: $(VENV)/.ready-test
