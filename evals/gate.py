@@ -14,8 +14,8 @@ from harness.records import GateReport, GateRow, GateRule, Standing, StandingTri
 _AGAINST_ANSWERS = ("gold_win_rate", "win_rate")
 _AGAINST_LOGPS = ("reward_", "chosen_shift", "rejected_shift", "kl_", "k1_")
 _ON_PAIRS = ("reward_", "ranking_", "chosen_shift", "rejected_shift")
-# Of the prompts: another machine's rounding turns a few answers, another anchor most of them.
-ALIKE = 0.8
+# Of the prompts: another machine's rounding turns a few answers, another dtype a third, another anchor most of them.
+ALIKE = 0.5
 # Of the prompts that the baseline has a value for: fewer say that something broke, not how good the rest is.
 COVERED = 0.9
 

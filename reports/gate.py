@@ -36,7 +36,10 @@ def gate_sentence(report: GateReport) -> str:
     if worse:
         return f"Regression: {listed([_told(row) for row in worse])} ({sure})."
     if unsure:
-        return f"Cannot tell: {'; '.join(_wanting(row) for row in unsure)}."
+        wanting: dict[str, list[str]] = {}
+        for row in unsure:
+            wanting.setdefault(_wanting(row), []).append(f"{term(row.metric).title} of {_name(row)}")
+        return f"Cannot tell: {'; '.join(f'{listed(rows)} {words}' for words, rows in wanting.items())}."
     seeds = min(min(row.seeds) for row in report.rows)
     speaks = " With one seed this speaks of these checkpoints, not of the recipes." if seeds < 2 else ""
     return f"No regression: every drop lies below its margin ({sure}).{speaks}"
@@ -49,11 +52,10 @@ def _told(row: GateRow) -> str:
 
 def _wanting(row: GateRow) -> str:
     """What a row lacks to be decided."""
-    about = f"{term(row.metric).title} of {_name(row)}"
     if row.reason:
-        return f"{about}: {on_one_line(row.reason)}"
+        return f"({on_one_line(row.reason)})"
     lacks = f"{row.needed:,} held-out prompts would settle it" if row.needed else "it takes more seeds"
-    return f"{about} changed by {_change(row)}, and {lacks} (this run: {row.n:,})"
+    return f"changed by {_change(row)}, and {lacks} (this run: {row.n:,})"
 
 
 def power_words(row: GateRow) -> str:
