@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
@@ -42,8 +43,16 @@ def gate(
 def _row(baseline: Standing, run: Standing, rule: GateRule, recipe: str, against: str, level: float) -> GateRow:
     reason = _incomparable(baseline, run, rule.metric)
     before, now = _trials(baseline, against, rule.metric), _trials(run, recipe, rule.metric)
-    seeds = (len(before), len(now))
-    unit = baseline.units.get(rule.metric) or run.units.get(rule.metric, "")
+    blank = GateRow(
+        recipe=recipe,
+        against=against,
+        metric=rule.metric,
+        unit=baseline.units.get(rule.metric) or run.units.get(rule.metric, ""),
+        better=rule.better,
+        margin=rule.margin,
+        verdict=CANNOT_TELL,
+        seeds=(len(before), len(now)),
+    )
     if not reason and not before:
         reason = f"the baseline's {against} has no {rule.metric}"
     if not reason and not now:
@@ -52,9 +61,9 @@ def _row(baseline: Standing, run: Standing, rule: GateRule, recipe: str, against
     if not reason:
         reason = _uncovered(baseline, run, before, now, rule.metric, len(shared))
     if reason:
-        return _undecided(rule, recipe, against, unit, seeds, reason)
+        return dataclasses.replace(blank, reason=reason)
     before_SP, now_SP = _values(baseline, before, rule.metric, shared), _values(run, now, rule.metric, shared)
-    return _measured(rule, recipe, against, unit, before_SP, now_SP, level)
+    return _measured(blank, before_SP, now_SP, level)
 
 
 def _uncovered(
@@ -73,33 +82,12 @@ def _uncovered(
     return f"only {shared} prompts can be compared" if shared < 2 else ""
 
 
-def _undecided(rule: GateRule, recipe: str, against: str, unit: str, seeds: tuple[int, int], reason: str) -> GateRow:
-    return GateRow(
-        recipe=recipe,
-        against=against,
-        metric=rule.metric,
-        unit=unit,
-        better=rule.better,
-        margin=rule.margin,
-        verdict=CANNOT_TELL,
-        seeds=seeds,
-        reason=reason,
-    )
-
-
-def _measured(
-    rule: GateRule, recipe: str, against: str, unit: str, before_SP: Values, now_SP: Values, level: float
-) -> GateRow:
-    worse = 1.0 if rule.better == "higher" else -1.0
-    drop = measure_drop(worse * before_SP, worse * now_SP, level=level, bounded=unit == "share")
-    verdict = drop.verdict(rule.margin)
-    return GateRow(
-        recipe=recipe,
-        against=against,
-        metric=rule.metric,
-        unit=unit,
-        better=rule.better,
-        margin=rule.margin,
+def _measured(blank: GateRow, before_SP: Values, now_SP: Values, level: float) -> GateRow:
+    worse = 1.0 if blank.better == "higher" else -1.0
+    drop = measure_drop(worse * before_SP, worse * now_SP, level=level, bounded=blank.unit == "share")
+    verdict = drop.verdict(blank.margin)
+    return dataclasses.replace(
+        blank,
         verdict=verdict,
         before=float(before_SP.mean()),
         now=float(now_SP.mean()),
@@ -107,9 +95,8 @@ def _measured(
         low=drop.low,
         high=drop.high,
         n=before_SP.shape[1],
-        seeds=(len(before_SP), len(now_SP)),
-        power=drop.power(rule.margin) if rule.margin > 0 else None,
-        needed=drop.prompts_needed(rule.margin) if verdict == CANNOT_TELL else None,
+        power=drop.power(blank.margin) if blank.margin > 0 else None,
+        needed=drop.prompts_needed(blank.margin) if verdict == CANNOT_TELL else None,
     )
 
 

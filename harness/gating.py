@@ -188,9 +188,7 @@ def _pairs(run: Standing, baseline: Standing, asked: Sequence[str]) -> dict[str,
         return {recipe: recipe for recipe in theirs}
     pairs: dict[str, str] = {}
     for words in asked:
-        new, found, old = _split(words, mine)
-        if not found:
-            old = new
+        new, old = _split(words, mine)
         for name, known, where in ((new, mine, "run"), (old, theirs, "baseline")):
             if name not in known:
                 close = difflib.get_close_matches(name, known, 1, 0.4)
@@ -201,13 +199,13 @@ def _pairs(run: Standing, baseline: Standing, asked: Sequence[str]) -> dict[str,
     return pairs
 
 
-def _split(words: str, mine: dict[str, None]) -> tuple[str, str, str]:
-    """NEW and OLD at the = between them; names of recipes with knobs hold = too."""
+def _split(words: str, mine: dict[str, None]) -> tuple[str, str]:
+    """NEW and OLD at the = between them, or one name for both; names of recipes with knobs hold = too."""
     places = [i for i, letter in enumerate(words) if letter == "="]
     if words in mine or not places:
-        return words, "", ""
+        return words, words
     cut = next((i for i in places if words[:i] in mine), places[0])
-    return words[:cut], "=", words[cut + 1 :]
+    return words[:cut], words[cut + 1 :]
 
 
 def _listed(names: dict[str, None]) -> str:

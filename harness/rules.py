@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import HarnessError
 from harness.records import GateRule, judge_of
+from harness.settings import first_fault
 
 CONFIDENCE = 0.95
 MARGIN = 0.05  # of the default rules, which are all on shares: five points
@@ -57,7 +58,7 @@ def read_rules(path: Path, units: Mapping[str, str], recipes: Sequence[str]) -> 
     except FileNotFoundError as error:
         raise HarnessError(f"no file {path}: --rules takes a gate.toml with a [[rule]] for each metric") from error
     except ValidationError as error:
-        raise HarnessError(f"{path}: {_first(error)}") from error
+        raise HarnessError(f"{path}: {first_fault(error)}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise HarnessError(f"{path} cannot be read ({error}): --rules takes a gate.toml") from error
     return Rules(confidence=file.confidence, rules=tuple(_rule(path, rule, units, recipes) for rule in file.rule))
@@ -112,10 +113,3 @@ def _direction(metric: str) -> str | None:
     if metric in _HIGHER or judge_of(metric) is not None:
         return "higher"
     return "lower" if metric in _LOWER else None
-
-
-def _first(error: ValidationError) -> str:
-    found = error.errors()[0]
-    name = ".".join(str(part) for part in found["loc"])
-    value = "" if found["type"] == "missing" else f" {found['input']!r}"
-    return f"{name}{value}: {found['msg'][:1].lower()}{found['msg'][1:]}"

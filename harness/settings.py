@@ -108,10 +108,15 @@ def _checked(kind: type[M], values: dict[str, Any], where: str) -> M:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        value = "" if first["type"] == "missing" else f" {first['input']!r}"
-        raise HarnessError(f"{where}: {name}{value}: {first['msg'][:1].lower()}{first['msg'][1:]}") from error
+        raise HarnessError(f"{where}: {first_fault(error)}") from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that is wrong: the setting, its value where it has one, and why."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    value = "" if first["type"] == "missing" else f" {first['input']!r}"
+    return f"{name}{value}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
 def absolute(source: str) -> str:
