@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from evals.pooling import ANCHOR, by_recipe, compare_pooled
 from evals.statistics import compare_all, mcnemar
 from evals.winrate import winner
 from harness.records import Comparison, Outcomes, PairedMetric, TrialScores, judge_of, win_rate_by
+
+EVEN = 0.5  # what the anchor wins against itself
 
 PerPrompt = Mapping[str, Mapping[str, float]]  # metric → prompt_id → value
 
@@ -22,15 +25,24 @@ _OUTCOMES = (
 
 
 def compare_trials(judges: Sequence[str], scores: Mapping[str, TrialScores]) -> list[Comparison]:
-    """Trial → its scores in; every pair on each metric out. The anchor is one of the trials where winning is asked."""
+    """Trial → its scores in; every two trials on each metric out, and each against the anchor where winning is asked.
+
+    Where a recipe has several seeds, every two recipes, with prompts and seeds in the interval.
+    """
     wins = ["gold_win_rate", *map(win_rate_by, judges)]
+    seeds = by_recipe(list(scores.values()))
+    several = any(len(trials) > 1 for trials in seeds.values())
     found: list[Comparison] = []
     for metric in [*wins, "kl_nats", "reward_accuracy"]:
+        anchor, bounded = (EVEN if metric in wins else None), metric != "kl_nats"
+        if several:
+            found += compare_pooled(seeds, metric, against_anchor=anchor, bounded=bounded)
+            continue
         values = {name: s.per_prompt[metric] for name, s in scores.items() if metric in s.per_prompt}
-        if values and metric in wins:
+        if values and anchor is not None:
             # The anchor wins half against itself: "beats the anchor" is one of the tests that Holm corrects.
-            values["anchor"] = dict.fromkeys((prompt for won in values.values() for prompt in won), 0.5)
-        found += compare_all(values, metric=metric)
+            values[ANCHOR] = dict.fromkeys((prompt for won in values.values() for prompt in won), anchor)
+        found += compare_all(values, metric=metric, bounded=bounded)
     return found
 
 
@@ -51,7 +63,8 @@ def _paired(
     shared = sorted(mine.keys() & theirs.keys())
     values = [mine[prompt] for prompt in shared], [theirs[prompt] for prompt in shared]
     a_mean, b_mean = (sum(side) / len(shared) for side in values)
-    (comparison,) = (tested,) if tested else compare_all({a: mine, b: theirs}, metric=metric)
+    bounded = all(0 <= value <= 1 for side in values for value in side) and not metric.endswith("nats")
+    (comparison,) = (tested,) if tested else compare_all({a: mine, b: theirs}, metric=metric, bounded=bounded)
     return PairedMetric(
         comparison=comparison,
         adjusted=tested is not None,

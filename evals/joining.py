@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from evals.comparison import compare_trials
-from evals.judging import agreements
+from evals.conclusions import conclude, with_joint, without_joint
 from evals.likeness import budget_words, notes, refuse_unlike
+from evals.paths import make_paths
 from harness.errors import HarnessError
 from harness.records import BenchRecord, JoinedRun, JudgeCard, RunRecord, TrialRecord
 
@@ -36,14 +36,20 @@ def join(runs: Mapping[str, RunRecord], command: str) -> RunRecord:
     scores = {trial.recipe if bench.seeds == 1 else trial.name: trial.scores for trial in trials}
     if len(scores) < len(trials):
         raise HarnessError(f"{_double(trials)} lies twice in that run: delete one of its two folders")
+    anchor, cards = next((r.anchor_scores for r in runs.values() if r.anchor_scores is not None), None), _cards(runs)
+    drawn = conclude(cards, scores, anchor)
+    whole = with_joint(scores, drawn.joint)
     return dataclasses.replace(
         first,
         bench=bench,
-        trials=trials,
-        anchor_scores=next((r.anchor_scores for r in runs.values() if r.anchor_scores is not None), None),
-        judges=_cards(runs),
-        comparisons=tuple(compare_trials(bench.judges, scores)),
-        agreements=agreements(bench.judges, scores),
+        trials=tuple(dataclasses.replace(t, scores=whole[name]) for name, t in zip(scores, trials, strict=True)),
+        anchor_scores=anchor,
+        judges=cards,
+        comparisons=drawn.comparisons,
+        agreements=drawn.agreements,
+        recipes=drawn.recipes,
+        rankings=drawn.rankings,
+        paths=make_paths(scores, {name: trial.waypoints for name, trial in zip(scores, trials, strict=True)}),
         unfinished=_unfinished(runs),
     )
 
@@ -52,13 +58,17 @@ def _each_once(runs: Mapping[str, RunRecord]) -> list[_Found]:
     """All trials; the same one in two runs is one, with what either run measured of it."""
     found: list[_Found] = []
     for name, run in runs.items():
-        for trial in run.trials:
+        for trial in map(_alone, run.trials):
             place = next((i for i, other in enumerate(found) if _same(other.trial, trial)), None)
             if place is None:
                 found.append(_Found(name, trial, trial.recipe))
             else:
                 found[place] = found[place]._replace(trial=_merged(found[place].trial, trial))
     return found
+
+
+def _alone(trial: TrialRecord) -> TrialRecord:
+    return dataclasses.replace(trial, scores=without_joint(trial.scores))
 
 
 def _same(a: TrialRecord, b: TrialRecord) -> bool:

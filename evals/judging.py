@@ -15,14 +15,32 @@ CHECK = "the data's check"
 
 
 def judge_completions(
-    judges: Sequence[Judge], prompts: Sequence[Pair], mine: Sequence[Completion], theirs: Sequence[Completion]
+    judges: Sequence[Judge],
+    prompts: Sequence[Pair],
+    mine: Sequence[Completion],
+    theirs: Sequence[Completion],
+    *,
+    chosen: bool = False,
 ) -> list[Verdict]:
-    """Every judge's verdict on each prompt, both orders asked. HarnessError where a judge is away."""
-    questions = [
-        Question(prompt_id=p.prompt_id, question=p.question, first=a.text, second=b.text, gold=p.gold)
-        for p, a, b in zip(prompts, mine, theirs, strict=True)
-    ]
+    """Every judge's verdict on each prompt, both orders asked, against the anchor's response.
+
+    With `chosen` against the data set's chosen response too. HarnessError where a judge is away.
+    """
+    questions = [_question(p, a.text, b.text, "anchor") for p, a, b in zip(prompts, mine, theirs, strict=True)]
+    if chosen:
+        questions += [_question(p, a.text, p.chosen, "chosen") for p, a in zip(prompts, mine, strict=True)]
     return [verdict for judge in judges for verdict in _ask(judge, questions)]
+
+
+def _question(prompt: Pair, mine: str, theirs: str, against: str) -> Question:
+    return Question(
+        prompt_id=prompt.prompt_id,
+        question=prompt.question,
+        first=mine,
+        second=theirs,
+        gold=prompt.gold,
+        against=against,
+    )
 
 
 def _ask(judge: Judge, questions: Sequence[Question]) -> tuple[Verdict, ...]:

@@ -32,7 +32,8 @@ def score_trial(
     parts = [
         *([_divergence(policy.samples)] if policy.samples else []),  # the anchor has none: its KL to itself is zero
         _quality(policy.completions, anchor.completions),
-        *(_judged(judge, verdicts) for judge, verdicts in _by_judge(policy.verdicts).items()),
+        *(_judged(judge, verdicts) for judge, verdicts in _by_judge(policy.verdicts, against="anchor").items()),
+        *(_against_chosen(judge, found) for judge, found in _by_judge(policy.verdicts, against="chosen").items()),
     ]
     if golds:
         parts.append(_gold(policy.completions, anchor.completions, golds))
@@ -81,10 +82,11 @@ def _length_ratio(policy: Sequence[Completion], anchor: Sequence[Completion]) ->
     return mean_interval(linear, unit="ratio", clusters=[c.prompt_id for c in policy])
 
 
-def _by_judge(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
+def _by_judge(verdicts: Sequence[Verdict], *, against: str) -> dict[str, list[Verdict]]:
     found: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
-        found.setdefault(verdict.judge, []).append(verdict)
+        if verdict.against == against:
+            found.setdefault(verdict.judge, []).append(verdict)
     return found
 
 
@@ -94,8 +96,15 @@ def _judged(judge: str, verdicts: Sequence[Verdict]) -> Part:
     scored = {v.prompt_id: v.p_win for v in verdicts if v.p_win is not None}
     if not scored:
         return scores, {}
-    scores |= {win_rate_by(judge): win_rate(verdicts), win_rate_by(judge, strict=True): strict_win_rate(verdicts)}
+    scores |= {win_rate_by(judge): win_rate(verdicts), win_rate_by(judge, "strict"): strict_win_rate(verdicts)}
     return scores, {win_rate_by(judge): scored}
+
+
+def _against_chosen(judge: str, verdicts: Sequence[Verdict]) -> Part:
+    """How often the trial's response beats the data set's chosen one, by this judge."""
+    scored = {v.prompt_id: v.p_win for v in verdicts if v.p_win is not None}
+    metric = win_rate_by(judge, "chosen")
+    return ({metric: win_rate(verdicts)}, {metric: scored}) if scored else ({}, {})
 
 
 def _gold(policy: Sequence[Completion], anchor: Sequence[Completion], golds: Mapping[str, Gold]) -> Part:
@@ -111,7 +120,8 @@ def _gold(policy: Sequence[Completion], anchor: Sequence[Completion], golds: Map
         "correct_change": Score(value=change.difference, low=change.low, high=change.high, n=change.n, unit="share"),
         "courtesy": mean_interval([float(m.courtesy) for m in mine.values()], unit="−1…1"),
     }
-    return scores, {"gold_win_rate": wins, "correct": correct}
+    courtesy = {i: float(mark.courtesy) for i, mark in mine.items()}
+    return scores, {"gold_win_rate": wins, "correct": correct, "courtesy": courtesy}
 
 
 def _won(mine: float, theirs: float) -> float:

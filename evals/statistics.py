@@ -31,9 +31,9 @@ class Difference(NamedTuple):
     difference: float
     low: float
     high: float
-    p: float  # two-sided, sign-flip permutation; never 0
+    p: float  # two-sided; never 0
     n: int  # prompts
-    sd: float  # of the prompts' differences
+    sd: float  # standard error · √n: of the prompts' differences, and of the seeds where there are several
 
 
 def mean_interval(values: Sequence[float], *, unit: str, clusters: Sequence[str] | None = None) -> Score:
@@ -63,52 +63,79 @@ def proportion_interval(successes: float, n: int) -> Score:
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes in {n} trials cannot be")
     share = successes / n
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return Score(value=share, low=min(low, share), high=max(high, share), n=n, unit="share")
+    low, high = wilson_limits(share, n, float(stats.norm.ppf((1 + LEVEL) / 2)))
+    return Score(value=share, low=low, high=high, n=n, unit="share")
+
+
+def wilson_limits(share: float, n: float, critical: float) -> tuple[float, float]:
+    """Wilson's limits of a share of n prompts; `critical` is the quantile that its half width is counted in."""
+    square = critical * critical
+    centre = (share + square / (2 * n)) / (1 + square / n)
+    half = critical / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
+    return min(max(0.0, centre - half), share), max(min(1.0, centre + half), share)
+
+
+def share_limits(share: float, variance: float, n: int, critical: float) -> tuple[float, float]:
+    """Wilson's limits of a mean of values in [0, 1] with this variance of the mean, from n prompts.
+
+    n is replaced by the number of plain outcomes that would have the same variance, share·(1 − share)/variance, as for
+    shares in complex surveys (Kott and Carr 1997). Near 0 and 1 the symmetric t interval covers far too little.
+    """
+    plain = share * (1 - share)
+    return wilson_limits(share, plain / variance if plain > 0 and variance > 0 else n, critical)
 
 
 def share_interval(values: Sequence[float], *, clusters: Sequence[str] | None = None) -> Score:
-    """Mean of values in [0, 1]: Wilson for plain outcomes, else clustered t clipped to [0, 1].
+    """Mean of values in [0, 1]: Wilson for plain outcomes, else `share_limits` of the clustered variance.
 
-    Plain means 0 or 1 and one a prompt. Where all prompts agree the t interval would have no width, more than
-    n prompts can show, so Wilson's over the prompts is given.
+    Plain means 0 or 1 and one a prompt. Where all prompts agree the variance is zero, less than n prompts can show, so
+    Wilson's over the prompts is given.
     """
     values_N = _finite(values)
     if values_N.min() < 0 or values_N.max() > 1:
         raise ValueError(f"a share lies in [0, 1], got {values_N.min()} to {values_N.max()}")
-    count = len(values_N) if clusters is None else len(set(clusters))
-    deviations_C = _cluster_sums(values_N - values_N.mean(), clusters)
+    sums_C = _cluster_sums(values_N - values_N.mean(), clusters)
+    share, count = float(values_N.mean()), len(sums_C)
     plain = count == len(values_N) and bool(np.isin(values_N, (0.0, 1.0)).all())
-    if plain or count < 2 or np.abs(deviations_C).max() < 1e-12:
-        return proportion_interval(float(values_N.mean()) * count, count)
-    score = mean_interval(values, unit="share", clusters=clusters)
-    return Score(value=score.value, low=max(0.0, score.low), high=min(1.0, score.high), n=count, unit="share")
+    if plain or count < 2 or np.abs(sums_C).max() < 1e-12:
+        return proportion_interval(share * count, count)
+    variance = count / (count - 1) * float(sums_C @ sums_C) / len(values_N) ** 2
+    low, high = share_limits(share, variance, count, float(stats.t.ppf((1 + LEVEL) / 2, count - 1)))
+    return Score(value=share, low=low, high=high, n=count, unit="share")
 
 
 def paired_difference(
-    a: Mapping[str, float], b: Mapping[str, float], *, seed: int = 0, resamples: int = RESAMPLES
+    a: Mapping[str, float],
+    b: Mapping[str, float],
+    *,
+    bounded: bool = False,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> Difference:
-    """Mean of a − b over the prompts that both have: BCa bootstrap interval and sign-flip p.
+    """Mean of a − b over the prompts that both have, its interval, and a sign-flip p.
 
-    BCa: Efron 1987. Differences that are all equal give an interval of no width; all zero give p = 1.
+    The interval is the BCa bootstrap's (Efron 1987); of `bounded` values, which lie in [0, 1], Student's t: where few
+    prompts differ BCa covers 89 to 92% (docs/log.md). Differences that are all equal give an interval of no width; all
+    zero give p = 1.
     """
     shared = sorted(a.keys() & b.keys())
     if len(shared) < 2:
         raise ValueError(f"a paired difference needs at least two shared prompts, got {len(shared)}")
     differences_N = _finite([a[prompt] for prompt in shared]) - _finite([b[prompt] for prompt in shared])
-    mean = float(differences_N.mean())
+    mean, sd = float(differences_N.mean()), float(differences_N.std(ddof=1))
     if np.ptp(differences_N) <= 1e-12 * max(1.0, abs(mean)):
         low = high = mean = float(differences_N[0])
+    elif bounded:
+        half = float(stats.t.ppf((1 + LEVEL) / 2, len(shared) - 1)) * sd / math.sqrt(len(shared))
+        low, high = max(-1.0, mean - half), min(1.0, mean + half)
     else:
         low, high = _bca(differences_N, seed)
-    sd = float(differences_N.std(ddof=1))
     return Difference(mean, low, high, _sign_flip_p(differences_N, seed, resamples), len(shared), sd)
 
 
-def compare_all(per_prompt: Mapping[str, Mapping[str, float]], *, metric: str, seed: int = 0) -> tuple[Comparison, ...]:
+def compare_all(
+    per_prompt: Mapping[str, Mapping[str, float]], *, metric: str, bounded: bool = False, seed: int = 0
+) -> tuple[Comparison, ...]:
     """Every pair of trials, paired by prompt, with Holm over all of them; trial → prompt_id → value.
 
     A pair that shares fewer than two prompts cannot be compared and is left out, of Holm's count too.
@@ -119,7 +146,17 @@ def compare_all(per_prompt: Mapping[str, Mapping[str, float]], *, metric: str, s
         if len(per_prompt[a].keys() & per_prompt[b].keys()) >= 2
     ]
     resamples = max(RESAMPLES, RESAMPLES_PER_PAIR * len(pairs))
-    found = [paired_difference(per_prompt[a], per_prompt[b], seed=seed, resamples=resamples) for a, b in pairs]
+    found = [
+        paired_difference(per_prompt[a], per_prompt[b], bounded=bounded, seed=seed, resamples=resamples)
+        for a, b in pairs
+    ]
+    return tabulate(pairs, found, metric=metric)
+
+
+def tabulate(
+    pairs: Sequence[tuple[str, str]], found: Sequence[Difference], *, metric: str, seeds: int = 1
+) -> tuple[Comparison, ...]:
+    """Differences of one metric as comparisons, with Holm's correction over all of them."""
     adjusted = holm([difference.p for difference in found])
     return tuple(
         Comparison(
@@ -133,6 +170,7 @@ def compare_all(per_prompt: Mapping[str, Mapping[str, float]], *, metric: str, s
             p_holm=p_holm,
             n=d.n,
             detectable=smallest_difference(d.sd, d.n, (1 - LEVEL) / len(pairs)),
+            seeds=seeds,
         )
         for (a, b), d, p_holm in zip(pairs, found, adjusted, strict=True)
     )

@@ -8,12 +8,14 @@ from pathlib import Path
 from harness.cache import node_folder
 from harness.engines.graph import TrainNode
 from harness.events import Part
+from harness.training.plan import MIDWAY
 
 DOING = {
     "completions.jsonl": "writing completions",
     "samples.jsonl": "sampling and measuring KL",
     "pairs.jsonl": "reading held-out pairs",
     "verdicts.jsonl": "judging",
+    "waypoints.jsonl": "scoring the way there",
 }
 
 
@@ -35,13 +37,14 @@ def qualifying(judge: str) -> str:
 class Agenda:
     """Asked in the order of the bench: what several trials share is work for the first of them."""
 
-    def __init__(self, cache: Path, *, prompts: int, pairs: int, judges: int) -> None:
+    def __init__(self, cache: Path, *, prompts: int, pairs: int, judges: int, few: int = 0) -> None:
         self.cache = cache
         self._amounts = {
             "completions.jsonl": (prompts, "prompts"),
             "samples.jsonl": (prompts, "prompts"),
             "pairs.jsonl": (pairs, "pairs"),
             "verdicts.jsonl": (prompts * judges, "verdicts"),
+            "waypoints.jsonl": (len(MIDWAY) * few, "prompts"),
         }
         self._promised: set[str] = set()  # digests of what an earlier part makes
 

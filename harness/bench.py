@@ -6,13 +6,14 @@ anything is written.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from filelock import FileLock, Timeout
@@ -20,17 +21,20 @@ from filelock import FileLock, Timeout
 import evals
 import harness.data
 import harness.ground
+import harness.judging
+import harness.way
 import models
-from evals.comparison import compare_trials
 from evals.completions import complete, sample
+from evals.conclusions import conclude
 from evals.divergence import measure_samples
 from evals.judges.probe import Probe
 from evals.judges.protocol import Judge
 from evals.judges.qualification import qualify
-from evals.judges.registry import make_judge
-from evals.judging import agreements, judge_completions
+from evals.judging import judge_completions
+from evals.paths import make_paths
 from evals.rewards import measure_pairs
 from evals.score import Evidence, score_trial
+from evals.waypoints import anchor_itself, score_waypoint
 from harness import cache, store
 from harness.agenda import DOING, Agenda, fitting, qualifying, training
 from harness.described import describe
@@ -40,28 +44,53 @@ from harness.errors import HarnessError
 from harness.events import Ahead, Part
 from harness.ground import Ground, Say, lay_ground
 from harness.journal import JOURNAL, Journal
+from harness.judging import find_judge, qualifying_pairs
+from harness.looks import look_at, next_look, parse_precision
 from harness.plain import visible
 from harness.progress import Watch
 from harness.recipes.registry import choose
-from harness.records import Completion, JudgeCard, PairLogp, Sample, TrialScores, Verdict, win_rate_by
+from harness.records import (
+    Completion,
+    JudgeCard,
+    Look,
+    Pair,
+    PairLogp,
+    Sample,
+    TrialScores,
+    Verdict,
+    Waypoint,
+    win_rate_by,
+)
 from harness.resolution import resolve, settle_dtype
 from harness.settings import BenchFile, Resolved, refuse_another
 from harness.training.budget import parse_budget
 from harness.training.train import Execution
 from harness.trials import BenchPlan, Trial, plan_bench, trial_ledger
+from harness.way import WAYPOINTS, Way, read_waypoints
 from models.failure import ModelError
 from models.language_model import LanguageModel
-from models.sources import find_model
 from reports.build import build_report
+from reports.leading import main_contrast
+from reports.load import load_run
 
 ANCHOR_FILES = ("train.jsonl", "completions.jsonl", "pairs.jsonl", "scores.json")
 TRIAL_FILES = (
     *("train.jsonl", "ledger.json", "completions.jsonl", "samples.jsonl", "pairs.jsonl", "verdicts.jsonl"),
+    WAYPOINTS,
     "scores.json",  # written last
 )
 LOCK_SECONDS = 1.0  # to wait for a run's folder: who follows a run that was killed takes it for an instant
 SAMPLE_SEED = 20_260_000  # of the draws that all checkpoints sample with
+LOOKS = "looks.json"
+A = TypeVar("A", bound="_OfPrompt")
 R = TypeVar("R")
+
+
+class _OfPrompt(Protocol):
+    """A record that belongs to a prompt."""
+
+    @property
+    def prompt_id(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +106,14 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[]
     """Run a bench in its folder, or go on with it. What the user can mend is raised before anything is written."""
     wanted = refuse_another(folder, wanted) or wanted
     parse_budget(wanted.asked.budget)
+    if wanted.asked.precision:
+        parse_precision(wanted.asked.precision)
     choices = choose(wanted.resolved.recipes if wanted.resolved else wanted.asked.recipes)
     torch.set_num_threads(wanted.resolved.threads if wanted.resolved else torch.get_num_threads())
     root = cache.cache_root()
     ground = lay_ground(wanted.asked, root, say)
     dtype = settle_dtype(wanted, ground.device)
-    judges = [_judge(spec, ground, dtype, root, say) for spec in wanted.asked.judges]
+    judges = [find_judge(spec, ground, dtype, root, say) for spec in wanted.asked.judges]
     bench = resolve(wanted, ground, choices, [judge.description for judge in judges], dtype, say)
     assert bench.resolved is not None
     seeds = range(bench.asked.first_seed, bench.asked.first_seed + bench.asked.seeds)
@@ -96,22 +127,6 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[]
                 return _Conductor(bench, bench.resolved, ground, plan, judges, folder, root, journal).run()
     except Timeout as error:
         raise HarnessError(f"another run is at work in {folder}: wait for it, or choose another --out") from error
-
-
-def _judge(spec: str, ground: Ground, dtype: torch.dtype, root: Path, say: Say) -> Judge:
-    """The judge, its server asked already; a probe is fitted when it is first needed."""
-
-    def make_probe(source: str | None) -> Judge:
-        found = find_model(source or "smollm2-135m", root, say)
-        model, tokens = (ground.model, ground.tokens) if found == ground.source else found.load()
-        reader = LanguageModel.of(model.to(ground.device), tokens, dtype)
-        return Probe(reader, f"{found.name} (sha256 {found.digest[:12]}…)", name=spec)
-
-    if spec == "rule:gold" and not ground.golds:
-        raise HarnessError(
-            f"judge 'rule:gold' needs data that knows the truth, and {ground.dataset.name!r} does not: --judge probe"
-        )
-    return make_judge(spec, make_probe=make_probe)
 
 
 class _Conductor:
@@ -140,6 +155,16 @@ class _Conductor:
             on_stage=lambda node: journal.phase(training(node)),
             on_step=journal.step,
         )
+        self.way = Way(
+            engine=self.engine,
+            ground=ground,
+            dtype=self.dtype,
+            limit=bench.asked.max_new_tokens,
+            seed=SAMPLE_SEED,
+            stamp=store.digest(plan.anchor.digest, measuring_digest()),
+            anchor=lambda: self.anchor,
+            on_look=lambda: journal.phase(DOING[WAYPOINTS]),
+        )
         self.failed: dict[str, str] = {}
 
     def run(self) -> Outcome:
@@ -148,6 +173,19 @@ class _Conductor:
                 "a budget in pairs gives recipes that cost more a pair more compute; time and FLOPs do not"
             )
         self._set_stale_aside()
+        looks = store.read_json(self.folder / LOOKS, tuple[Look, ...]) if (self.folder / LOOKS).exists() else ()
+        if looks:
+            self._widen(looks[-1].prompts)
+        self._measure()
+        while (prompts := self._next_look()) is not None:
+            self._widen(prompts)
+            self._measure()
+        report = build_report(self.folder)
+        cache.prune(self.root)
+        return Outcome(folder=self.folder, report=report, failed=self.failed)
+
+    def _measure(self) -> None:
+        """Everything that the held-out prompts ask for, and what follows from it."""
         self.journal.plan(self._agenda())
         self._write_records()
         self._measure_anchor()
@@ -158,13 +196,43 @@ class _Conductor:
         self.journal.done("done")
         for trial in self.plan.trials:
             self._attempt(trial)
-        names, scores = [judge.name for judge in self.judges], self._scores()
-        store.write_json(self.folder / "comparisons.json", compare_trials(names, scores))
-        store.write_json(self.folder / "agreements.json", agreements(names, scores))
+        scores = self._scores()
+        self._conclude(scores)
+        trials = self.folder / "trials"
+        waypoints = {name: read_waypoints(trials / f"{s.recipe}@{s.seed}") for name, s in scores.items()}
+        store.write_json(self.folder / "paths.json", make_paths(scores, waypoints))
         self._write_records()
-        report = build_report(self.folder)
-        cache.prune(self.root)
-        return Outcome(folder=self.folder, report=report, failed=self.failed)
+
+    def _next_look(self) -> int | None:
+        """How many prompts to answer next; None where the main contrast is as precise as asked, or none are left."""
+        contrast = main_contrast(load_run(self.folder)) if self.bench.asked.precision else None
+        if contrast is None:
+            return None
+        path, now = self.folder / LOOKS, look_at(contrast, len(self.ground.held_out))
+        before = store.read_json(path, tuple[Look, ...]) if path.exists() else ()
+        store.write_json(path, (*(look for look in before if look.prompts < now.prompts), now))
+        wanted = parse_precision(self.bench.asked.precision)
+        more = next_look(now.prompts, len(self.ground.askable)) if now.half_width > wanted else None
+        told = f"{now.a} against {now.b} is known to ±{100 * now.half_width:.1f} points on {now.prompts:,} prompts"
+        if more is not None:
+            self.journal.say(f"{told}: going on to {more:,}")
+        elif now.half_width > wanted:
+            self.journal.say(f"{told}, and there are no more to ask")
+        else:
+            self.journal.say(f"{told}: enough")
+        return more
+
+    def _widen(self, prompts: int) -> None:
+        """Answer so many prompts from now on: what was answered stays, and the scores are made again."""
+        self.ground = self.ground.widened(prompts)
+        self.__dict__.pop("anchor_evidence", None)
+
+    def _conclude(self, scores: dict[str, TrialScores]) -> None:
+        """Write what follows from all trials together."""
+        cards = [store.read_json(self._card(judge), JudgeCard) for judge in self.judges]
+        found = conclude(cards, scores, store.read_json(self.folder / "anchor" / "scores.json", TrialScores))
+        for field in dataclasses.fields(found):
+            store.write_json(self.folder / f"{field.name}.json", getattr(found, field.name))
 
     def _set_stale_aside(self) -> None:
         """Move away what was measured of other checkpoints, or with other code: it must not pass for this."""
@@ -186,7 +254,8 @@ class _Conductor:
     def _agenda(self) -> tuple[Ahead, ...]:
         """What this session has still to do: for the anchor and the judges, then for each trial."""
         ground, folder = self.ground, self.folder / "anchor"
-        agenda = Agenda(self.root, prompts=len(ground.held_out), pairs=len(ground.labelled), judges=len(self.judges))
+        sizes = {"prompts": len(ground.held_out), "pairs": len(ground.labelled), "few": len(self.way.few.prompts)}
+        agenda = Agenda(self.root, **sizes, judges=len(self.judges))
         anchor = () if self._anchor_is_done() else agenda.parts([self.plan.anchor], folder, ANCHOR_FILES)
         judges = tuple(part for judge in self.judges for part in self._ahead_of(judge))
         trials = (
@@ -212,10 +281,10 @@ class _Conductor:
         """What every trial is scored against."""
         folder, limit = self.folder / "anchor", self.bench.asked.max_new_tokens
         return Evidence(
-            completions=self._once(
+            completions=self._answered(
                 folder / "completions.jsonl",
                 Completion,
-                lambda: complete(self.anchor, self.ground.held_out, limit=limit),
+                lambda prompts: complete(self.anchor, prompts, limit=limit),
             ),
             samples=(),
             pairs=self._once(
@@ -236,7 +305,14 @@ class _Conductor:
             store.write_json(folder / "scores.json", scores)
 
     def _anchor_is_done(self) -> bool:
-        return all((self.folder / "anchor" / name).exists() for name in ANCHOR_FILES)
+        return self._holds(self.folder / "anchor", ANCHOR_FILES)
+
+    def _holds(self, folder: Path, names: Sequence[str]) -> bool:
+        """Whether all files are there, and scores of every prompt that is asked now."""
+        if not all((folder / name).exists() for name in names):
+            return False
+        answered = store.read_json(folder / "scores.json", TrialScores).per_prompt["length_tokens"]
+        return len(answered) == len(self.ground.held_out)
 
     def _qualify(self, judge: Judge) -> None:
         """Fit the judge if it needs fitting, and measure it on held-out labelled pairs before it is believed."""
@@ -245,8 +321,7 @@ class _Conductor:
             self._fit(judge, card.with_suffix(".safetensors"))
         if not card.exists():
             self.journal.phase(qualifying(judge.name))
-            pairs = self.ground.labelled[: len(self.ground.held_out)]
-            store.write_json(card, qualify(judge, pairs, seed=0))
+            store.write_json(card, qualify(judge, qualifying_pairs(self.ground), seed=0))
 
     def _card(self, judge: Judge) -> Path:
         return self.folder / "judges" / f"{_file_name(judge.name)}.json"
@@ -294,10 +369,14 @@ class _Conductor:
         """Train the trial, then measure it; scores.json comes last, so that it being there means done."""
         folder = self._trial_folder(trial)
         (folder / "error.txt").unlink(missing_ok=True)
-        trained = [self.engine.train(node) for node in trial.nodes]
+        *earlier, last = trial.nodes
+        trained = [self.engine.train(node) for node in earlier]
+        trained.append(self.engine.train(last, midway=self.way.is_ahead(last, trial.seed, folder)))
         store.write_jsonl(folder / "train.jsonl", [step for stage in trained for step in stage.steps])
         ledger = trial_ledger(trial, self.plan.trials, self.engine, self.resolved)
         store.write_json(folder / "ledger.json", ledger)
+        if not (folder / WAYPOINTS).exists():
+            store.write_jsonl(folder / WAYPOINTS, self._waypoints(trial))
         scores = score_trial(
             trial.choice.name,
             trial.seed,
@@ -312,25 +391,51 @@ class _Conductor:
     def _evidence(self, trial: Trial, folder: Path) -> Evidence:
         """What the trial's checkpoint writes, the log-probs it gives, and what the judges say of it."""
         policy = functools.cache(lambda: self._model(trial.nodes[-1]))
-        prompts, limit = self.ground.held_out, self.bench.asked.max_new_tokens
+        limit = self.bench.asked.max_new_tokens
 
         def samples() -> Sequence[Sample]:
+            prompts = self.ground.held_out[: self.bench.asked.eval_prompts]
             written = sample(policy(), prompts, limit=limit, seed=SAMPLE_SEED + trial.seed)
             return measure_samples(policy(), self.anchor, prompts, written)
 
-        completions = self._once(
-            folder / "completions.jsonl", Completion, lambda: complete(policy(), prompts, limit=limit)
+        completions = self._answered(
+            folder / "completions.jsonl", Completion, lambda prompts: complete(policy(), prompts, limit=limit)
         )
         return Evidence(
             completions=completions,
             samples=self._once(folder / "samples.jsonl", Sample, samples),
             pairs=self._once(folder / "pairs.jsonl", PairLogp, lambda: measure_pairs(policy(), self.ground.labelled)),
-            verdicts=self._once(
-                folder / "verdicts.jsonl",
-                Verdict,
-                lambda: judge_completions(self.judges, prompts, completions, self.anchor_evidence.completions),
+            verdicts=self._answered(
+                folder / "verdicts.jsonl", Verdict, lambda prompts: self._judge(prompts, completions)
             ),
         )
+
+    def _judge(self, prompts: Sequence[Pair], completions: Sequence[Completion]) -> list[Verdict]:
+        """What the judges say of the answers to these prompts, against the anchor's and against the chosen ones."""
+        asked = {prompt.prompt_id for prompt in prompts}
+        mine = [c for c in completions if c.prompt_id in asked]
+        theirs = [c for c in self.anchor_evidence.completions if c.prompt_id in asked]
+        return judge_completions(self.judges, prompts, mine, theirs, chosen=True)
+
+    def _waypoints(self, trial: Trial) -> list[Waypoint]:
+        """The checkpoints on the way, scored; before them the anchor, where the last stage begins with it."""
+        ground, node = self.ground, trial.nodes[-1]
+        found = [
+            score_waypoint(seen, self.anchor_evidence, self.way.few, self.judges, ground.golds, ground.tokens)
+            for seen in self.way.see(node, trial.seed)
+        ]
+        begins_there = node.parent is not None and node.parent.digest == self.plan.anchor.digest
+        return [anchor_itself(found[0]), *found] if found and begins_there else found
+
+    def _answered(self, path: Path, kind: type[A], make: Callable[[Sequence[Pair]], Sequence[A]]) -> tuple[A, ...]:
+        """The records in the file; what is missing of the prompts that are asked now is made and added first."""
+        kept = store.read_jsonl(path, kind) if path.exists() else ()
+        there = {record.prompt_id for record in kept}
+        missing = [prompt for prompt in self.ground.held_out if prompt.prompt_id not in there]
+        if missing:
+            self.journal.phase(DOING[path.name])
+            store.write_jsonl(path, [*kept, *make(missing)])
+        return store.read_jsonl(path, kind)
 
     def _once(self, path: Path, kind: type[R], make: Callable[[], Sequence[R]]) -> tuple[R, ...]:
         """The records in the file, made first if it is not there."""
@@ -357,11 +462,25 @@ class _Conductor:
         return self.folder / "trials" / trial.name
 
     def _is_done(self, trial: Trial) -> bool:
-        return all((self._trial_folder(trial) / name).exists() for name in TRIAL_FILES)
+        return self._holds(self._trial_folder(trial), TRIAL_FILES)
 
 
 # What is done with scores, in evals: it measures nothing.
-_AFTERWARDS = {"comparison.py", "drop.py", "gate.py", "joining.py", "likeness.py"}
+_AFTERWARDS = {
+    "comparison.py",
+    "conclusions.py",
+    "correction.py",
+    "drop.py",
+    "gate.py",
+    "joining.py",
+    "likeness.py",
+    "length_control.py",
+    "paths.py",
+    "pooling.py",
+    "ranking.py",
+    "seeds.py",
+    "joint.py",
+}
 
 
 @functools.cache
@@ -369,9 +488,8 @@ def measuring_digest() -> str:
     """Of the code that measures, and of what it stands on: scores made by other code are not these."""
     packages = (Path(str(package.__file__)).parent for package in (evals, models, harness.data))
     files = [file for folder in packages for file in sorted(folder.rglob("*.py")) if file.name not in _AFTERWARDS]
-    return store.digest(
-        [(f.name, store.file_digest(f)) for f in (*files, Path(harness.ground.__file__), Path(__file__))]
-    )
+    measuring = (harness.ground.__file__, harness.judging.__file__, harness.way.__file__, __file__)
+    return store.digest([(f.name, store.file_digest(f)) for f in (*files, *map(Path, measuring))])
 
 
 def _file_name(judge: str) -> str:

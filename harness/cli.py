@@ -1,7 +1,8 @@
 """The command line. Nothing heavy is imported until a command needs it, so help and listings answer at once.
 
-Exit codes: 0 done · 1 the gate found a regression · 2 the user can mend it, said in one line · 3 some trials failed
-and the rest is reported · 4 the gate cannot tell · 130 interrupted, as is the run that was only watched.
+Exit codes: 0 done · 1 the gate found a regression, or a judge is not qualified · 2 the user can mend it, said in one
+line · 3 some trials failed and the rest is reported · 4 the gate cannot tell · 130 interrupted, as is the run that was
+only watched.
 """
 
 from __future__ import annotations
@@ -70,10 +71,14 @@ def run(
     judge: Annotated[
         list[str] | None,
         typer.Option(
-            help="probe[:SRC], ollama:MODEL, rule:gold or rule:length; give several: the first that qualifies decides"
+            help="probe[:SRC], lm[:SRC], ollama:MODEL, openai:BASE_URL#MODEL, rule:gold or rule:length; give several: "
+            "the first that qualifies decides"
         ),
     ] = None,
     eval_prompts: Annotated[int, typer.Option(help="held-out prompts to answer and judge, at most")] = 128,
+    precision: Annotated[
+        str, typer.Option(help="3pp: add held-out prompts until the main contrast is known to ±3 points")
+    ] = "",
     batch_pairs: Annotated[int, typer.Option(help="pairs in a training step")] = 16,
     max_new_tokens: Annotated[int, typer.Option(help="length limit of a completion, in tokens")] = 64,
     dtype: Annotated[
@@ -101,6 +106,7 @@ def run(
         "first_seed": first_seed,
         "judges": tuple(map(absolute_judge, judge or ["probe"])),
         "eval_prompts": eval_prompts,
+        "precision": precision,
         "batch_pairs": batch_pairs,
         "max_new_tokens": max_new_tokens,
         "dtype": dtype,
@@ -305,6 +311,45 @@ def gate(
         markdown=markdown,
     )
     raise typer.Exit(command.carry_out(Terminal()))
+
+
+@app.command()
+def judge(
+    judge: Annotated[
+        list[str] | None, typer.Option(help="a judge as for run; may be repeated (probe, where none is given)")
+    ] = None,
+    data: Annotated[
+        str, typer.Option(help="courtesy, rasbt, or a JSON or JSONL file (Alpaca or TRL columns)")
+    ] = "courtesy",
+    model: Annotated[
+        str, typer.Option(help="the model of the bench: the data has to fit it, and a probe may share it")
+    ] = "smollm2-135m",
+    template: Annotated[str, typer.Option(help="auto (follows the data), alpaca, plain or chat")] = "auto",
+    pairs: Annotated[int, typer.Option(min=2, help="held-out labelled pairs to measure it on, at most")] = 128,
+    attacks: Annotated[
+        bool, typer.Option("--attacks", help="also ask it about some seventy hostile responses to each of 32 prompts")
+    ] = False,
+    dtype: Annotated[
+        str, typer.Option(help="to multiply in: auto (whichever is fast here), float32 or bfloat16")
+    ] = "auto",
+    out: Annotated[Path | None, typer.Option(help="write the cards to this file, as JSON")] = None,
+) -> None:
+    """Can this judge be believed? Fit and qualify it, train nothing. Exit 0 if all qualify, 1 if one does not."""
+    from harness.judging import JudgeCommand
+    from harness.progress import Terminal
+    from harness.settings import absolute, absolute_judge, asked
+
+    given = {
+        "model": absolute(model),
+        "data": absolute(data),
+        "template": template,
+        "judges": tuple(map(absolute_judge, judge or ["probe"])),
+        "eval_prompts": pairs,
+        "max_new_tokens": 1,  # nothing is written here, so the context is the pairs' alone
+        "dtype": dtype,
+    }
+    command = JudgeCommand(asked=asked(given), attacks=attacks, out=out)
+    raise typer.Exit(command.carry_out(Terminal(), Terminal(stderr=True)))
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +37,14 @@ class Ground:
     dataset: DataSet
     splits: Splits
     held_out: tuple[Pair, ...]  # one a prompt: what is completed and judged
+    askable: tuple[Pair, ...]  # one a prompt: those, and what could be asked besides
     labelled: tuple[Pair, ...]  # test pairs that every checkpoint gives log-probs
     terms: Terms
     device: torch.device
+
+    def widened(self, prompts: int) -> Ground:
+        """The same ground with so many held-out prompts to answer."""
+        return dataclasses.replace(self, held_out=self.askable[:prompts])
 
     @property
     def golds(self) -> dict[str, Gold]:
@@ -80,6 +86,7 @@ def lay_ground(asked: Asked, root: Path, say: Say) -> Ground:
         dataset=dataset,
         splits=splits,
         held_out=held_out,
+        askable=prompts,
         labelled=tuple(pair for pair in splits.test if pair.prompt_id in read),
         terms=_terms(model, tokens, splits, asked.batch_pairs),
         device=device,

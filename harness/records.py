@@ -7,18 +7,26 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 
 SCHEMA = 1  # of report.json
 
 
-def win_rate_by(judge: str, *, strict: bool = False) -> str:
-    """The metric's name: `win_rate[probe]`; strict, a win only where both orders agree."""
-    return f"win_rate{'_strict' if strict else ''}[{judge}]"
+WinRateKind = Literal["", "strict", "controlled", "corrected", "chosen"]
+
+
+def win_rate_by(judge: str, kind: WinRateKind = "") -> str:
+    """The metric's name: `win_rate[probe]`, against the anchor; or another kind of it.
+
+    strict: a win only where both orders agree · controlled: as it would be at equal length · corrected: for the judge's
+    errors on labelled pairs · chosen: against the data set's chosen response instead of the anchor's.
+    """
+    return f"win_rate{'_' if kind else ''}{kind}[{judge}]"
 
 
 def judge_of(metric: str) -> str | None:
     """The judge of a metric that `win_rate_by` named, else None."""
-    match = re.fullmatch(r"win_rate(?:_strict)?\[(.+)\]", metric)
+    match = re.fullmatch(r"win_rate(?:_strict|_controlled|_corrected|_chosen)?\[(.+)\]", metric)
     return match[1] if match else None
 
 
@@ -100,7 +108,7 @@ class PairLogp:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One judge on one prompt: P(the trial's completion beats the anchor's), asked in both orders.
+    """One judge on one prompt: P(the trial's completion beats another response), asked in both orders.
 
     None where the judge gave no readable answer: counted as unscored, never as a loss.
     """
@@ -110,6 +118,7 @@ class Verdict:
     p_first: float | None  # the trial's completion shown first
     p_second: float | None  # shown second
     problem: str | None = None  # why it is unscored
+    against: str = "anchor"  # whose response it was compared with: the anchor's, or the data set's "chosen" one
 
     @property
     def p_win(self) -> float | None:
@@ -134,8 +143,17 @@ class Score:
 class Contrast:
     """How often one kind of bad response beats the prompt's own chosen response, by one judge."""
 
-    name: str  # "constant: Sure!", "another prompt's response", "opener on another's response"
+    name: str  # "constant: Sure!", "another prompt's response", "half of the chosen response"
     win_rate: Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReliabilityBin:
+    """Verdicts that are about as sure as each other: how sure they are, and how often they are right."""
+
+    predicted: float  # mean probability that they give to the response they prefer
+    observed: float  # share of them that prefer the chosen one
+    n: int  # verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +171,17 @@ class JudgeCard:
     able: bool
     robust: bool
     reasons: tuple[str, ...] = ()  # one sentence for each thing it failed
+    cautions: tuple[str, ...] = ()  # one sentence for each thing to beware of that fails nobody
+    sensitivity: Score | None = None  # q1: mean P(A wins), both orders asked, over labelled pairs whose A is the better
+    specificity: Score | None = None  # q0: mean P(B wins) over those whose B is; which is called A is drawn by prompt
+    sensitivity_error: float | None = None  # standard error, clustered by prompt
+    specificity_error: float | None = None
+    brier: Score | None = None  # mean (1 − P(chosen wins))²: 0.25 for who knows nothing and says so
+    reliability: tuple[ReliabilityBin, ...] = ()  # from the least to the most sure; empty bins are left out
+    calibration_error: float | None = None  # mean |predicted − observed| over the bins, weighted by verdicts
+    self_agreement: Score | None = None  # share of questions asked again, past any cache, with the same winner
+    cross_validated: Score | None = None  # of a fitted judge: accuracy on its fitting pairs, by folds of prompts
+    verdicts_per_second: float | None = field(default=None, compare=False)  # both orders asked; measured, so not equal
 
     @property
     def qualified(self) -> bool:
@@ -228,10 +257,11 @@ class Comparison:
     difference: float
     low: float
     high: float
-    p: float  # sign-flip permutation
+    p: float  # sign-flip permutation of the prompts; with several seeds a t test, seeds crossed with prompts
     p_holm: float  # Holm over all pairs of this metric
     n: int  # prompts
     detectable: float  # the difference that 80% of such runs would show, at Holm's strictest level
+    seeds: int = 1  # of each side: with one, a and b are checkpoints, else recipes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,6 +313,74 @@ class Agreement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JointScores:
+    """What one trial scores where all trials of the bench are looked at together."""
+
+    trial: str  # "RECIPE", with several seeds "RECIPE@SEED"
+    scores: dict[str, Score]  # length-controlled and corrected win rates
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How wide the main contrast's interval was at one of the planned numbers of prompts."""
+
+    prompts: int
+    a: str  # the contrast's sides, as in comparisons
+    b: str
+    metric: str
+    half_width: float  # in the metric's unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """Bradley–Terry strengths of all trials, from every two of them on the same prompts."""
+
+    judge: str  # a judge's name, or "the data's check"
+    strengths: dict[str, Score]  # trial → strength in logits, the anchor's being 0; with several seeds a trial a seed
+    agreement: float | None = None  # Kendall's τ-b with the order by the data's check, the anchor included
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waypoint:
+    """A checkpoint on the way through a trial's last stage, scored on the first few held-out prompts and their pairs.
+
+    Step 0 is the anchor itself, where the stage begins there: its values hold for every prompt, by definition.
+    """
+
+    step: int  # of the stage, after which the weights were kept
+    spent: float  # share of the stage's budget
+    scores: dict[str, Score]  # kl_nats, reward_accuracy, and the win rates that cost little
+    per_prompt: dict[str, dict[str, float]]  # metric → prompt_id → value
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathPoint:
+    """Where a trial stood when a share of its last stage was spent; the last point is the trial itself."""
+
+    spent: float  # share of the stage's budget
+    kl: Score  # nats a response; its n is the prompts that were answered there
+    value: Score  # of the path's metric
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchedKl:
+    """What a trial's path scores where it first reaches a KL, interpolated between the checkpoints on either side."""
+
+    kl_nats: float
+    value: Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialPath:
+    """One trial's way to its end, by one metric."""
+
+    trial: str  # "RECIPE", with several seeds "RECIPE@SEED", as in comparisons
+    metric: str
+    points: tuple[PathPoint, ...]  # in the order of training
+    matched: tuple[MatchedKl, ...]  # at those of the bench's common KL values that it reaches
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialRecord:
     """One trial as its folder holds it."""
 
@@ -295,6 +393,7 @@ class TrialRecord:
     pairs: tuple[PairLogp, ...]
     verdicts: tuple[Verdict, ...]
     scores: TrialScores
+    waypoints: tuple[Waypoint, ...] = ()  # none in runs from before they were measured, and in a stage of one step
 
     @property
     def name(self) -> str:
@@ -356,6 +455,10 @@ class RunRecord:
     agreements: tuple[Agreement, ...]
     prompts: tuple[HeldOutPrompt, ...]
     anchor_scores: TrialScores | None = None  # anchor/scores.json: its quality figures, where written
+    recipes: tuple[TrialScores, ...] = ()  # recipes.json: with several seeds, each recipe's seeds as one
+    looks: tuple[Look, ...] = ()  # looks.json: where --precision was asked
+    rankings: tuple[Ranking, ...] = ()  # rankings.json: by the data's check, then by the judges that compare any two
+    paths: tuple[TrialPath, ...] = ()  # paths.json: a metric after another, each with the trials that have waypoints
     unfinished: tuple[str, ...] = ()  # trials begun, or asked for, that have neither scores nor an error
 
 

@@ -33,6 +33,7 @@ class Asked(BaseModel):
     first_seed: int = Field(default=0, ge=0, le=1_000_000)
     judges: tuple[str, ...] = ("probe",)
     eval_prompts: int = Field(default=128, ge=2)
+    precision: str = ""  # "3pp": prompts are added until the main contrast is known to that many points either way
     max_new_tokens: int = Field(default=64, ge=1)
     batch_pairs: int = Field(default=16, ge=1, le=65_536)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -126,9 +127,9 @@ def absolute(source: str) -> str:
 
 
 def absolute_judge(judge: str) -> str:
-    """The same for the model of `probe:SRC`."""
+    """The same for the model of `probe:SRC` and `lm:SRC`."""
     kind, _, source = judge.partition(":")
-    return f"{kind}:{absolute(source)}" if kind == "probe" and source else judge
+    return f"{kind}:{absolute(source)}" if kind in ("probe", "lm") and source else judge
 
 
 def default_folder(wanted: Asked) -> Path:

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 from harness.records import RunRecord, Score, win_rate_by
 from reports.gaming import hollow_wins, short_signs, short_win
+from reports.glossary import in_sentence
 from reports.numbers import figure, flops, percent, phrase
 from reports.text import counted, listed, one_line
-from reports.trials import display_name, failings, score
+from reports.trials import by_recipe, display_name, failings, score
+from reports.wins import too_weak
 
 # Beyond one response in ten cut off, length, correctness and KL speak of the limit as much as of the policy.
 CUT_OFF = 0.1
@@ -23,23 +25,28 @@ STANDARD_ERRORS = 3.0
 HALF_WIDTH = 1.96
 # Fewer than these leave a schedule of warm-up and decay hardly a step at its top.
 FEW_STEPS = 10
+# A win rate that says nothing.
+EVEN = 0.5
 # What the last, smaller batch may leave unspent.
 UNSPENT = 0.01
 
 
 def warnings(run: RunRecord) -> tuple[str, ...]:
     """Every warning of the run, the gravest first."""
+    whole = by_recipe(run)
     return (
         *_missing(run),
         *map(one_line, run.bench.run_notes),
         *_judges(run),
-        *_gamed(run),
-        *_against_truth(run),
+        *_gamed(whole),
+        *_by_length(whole),
+        *_against_truth(whole),
+        *_too_weak(whole),
         *_unscored(run),
-        *_displaced(run),
-        *_degenerate(run),
-        *_cut_off(run),
-        *_kl_check(run),
+        *_displaced(whole),
+        *_degenerate(whole),
+        *_cut_off(whole),
+        *_kl_check(whole),
         *_budget(run),
         *_few_steps(run),
         *_model(run),
@@ -80,6 +87,32 @@ def _against_truth(run: RunRecord) -> Iterator[str]:
                 apart.append(f"{display_name(run, trial)} ({percent(judged.value)}%, not {percent(gold.value)}%)")
         if apart:
             yield f"Judge {card.name} and the data's own check disagree on the win rates: {listed(apart)}."
+
+
+def _by_length(run: RunRecord) -> Iterator[str]:
+    """Wins that are none at equal length."""
+    kinds = {"gold_win_rate": "gold_win_rate_controlled"}
+    kinds |= {win_rate_by(card.name): win_rate_by(card.name, "controlled") for card in run.judges}
+    for metric, at_equal_length in kinds.items():
+        gone = [
+            f"{display_name(run, trial)} ({percent(raw.value)}%, at equal length {phrase(controlled)})"
+            for trial in run.trials
+            if (raw := score(trial, metric)) and (controlled := score(trial, at_equal_length))
+            if raw.low > EVEN >= controlled.low
+        ]
+        if gone:
+            yield f"Wins that length explains, by {in_sentence(metric)}: {listed(gone)}."
+
+
+def _too_weak(run: RunRecord) -> Iterator[str]:
+    for card in run.judges:
+        trial = too_weak(run, card)
+        found = score(trial, win_rate_by(card.name, "corrected")) if trial else None
+        if trial and found:
+            yield (
+                f"Judge {card.name} is too weak to be corrected for: with its errors taken out, the win rate of "
+                f"{display_name(run, trial)} lies anywhere from {percent(found.low)}% to {percent(found.high)}%."
+            )
 
 
 def _overlap(a: Score, b: Score) -> bool:

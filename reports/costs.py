@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.records import RunRecord, StageLedger, TrialRecord
-from reports.numbers import MISSING, Cell, count_cell, flops_cell, memory, seconds
+from reports.numbers import MISSING, Cell, count_cell, flops_cell, memory, rate_cell, seconds
 from reports.page import Table, table
+from reports.text import one_line
 from reports.trials import display_name
 
 
@@ -51,7 +52,7 @@ def _cost(trial: TrialRecord) -> tuple[Cell, ...]:
 
 
 def time_table(run: RunRecord) -> Table:
-    """Measured on this machine, on this day: the one table that a repeated run changes."""
+    """Measured on this machine, on this day: with the next, the tables that a repeated run changes."""
     rows = tuple((Cell(display_name(run, trial)), *_time(trial)) for trial in run.trials)
     titles = ("Recipe", "Device time", "Of it shared", "Peak memory")
     return table("Time and memory", titles, rows, note="Measured, so different at every run.")
@@ -63,6 +64,12 @@ def _time(trial: TrialRecord) -> tuple[Cell, ...]:
         *(Cell(seconds(s), order=s) for s in (trial.ledger.device_seconds, trial.ledger.shared_seconds)),
         Cell(memory(peak), order=peak),
     )
+
+
+def judging_table(run: RunRecord) -> Table:
+    """How fast each judge gave its verdicts, likewise."""
+    rows = tuple((Cell(one_line(card.name, 60)), rate_cell(card.verdicts_per_second)) for card in run.judges)
+    return table("Speed of the judges", ("Judge", "Verdicts, both orders"), rows, note="Measured, past any cache.")
 
 
 def stage_table(run: RunRecord) -> Table:

@@ -6,13 +6,13 @@ import dataclasses
 from typing import Any
 
 from harness.plain import visible
-from harness.records import SCHEMA, BenchRecord, JudgeCard, Ledger, RunRecord, TrialRecord
+from harness.records import SCHEMA, BenchRecord, JudgeCard, Ledger, RunRecord, TrialRecord, TrialScores
 from reports.cautions import warnings
 from reports.deciding import deciding, first_judge
 from reports.summary import answer
 from reports.timing import timing
 
-_TIMED = {"device_seconds", "shared_seconds", "peak_memory_bytes", "flops_per_second"}
+_TIMED = {"device_seconds", "shared_seconds", "peak_memory_bytes", "flops_per_second", "verdicts_per_second"}
 
 
 def document(run: RunRecord) -> dict[str, Any]:
@@ -28,6 +28,9 @@ def document(run: RunRecord) -> dict[str, Any]:
         "judge": _judge(judge) if judge else None,
         "judges": [_card(card) for card in run.judges],
         "agreements": [dataclasses.asdict(agreement) for agreement in run.agreements],
+        "recipes": [_pooled(scores) for scores in run.recipes],
+        "rankings": [dataclasses.asdict(ranking) for ranking in run.rankings],
+        "paths": [dataclasses.asdict(path) for path in run.paths],
         "comparisons": [dataclasses.asdict(comparison) for comparison in run.comparisons],
         "timing": timing(run),
     }
@@ -45,6 +48,12 @@ def _trial(trial: TrialRecord) -> dict[str, Any]:
         "commonest_opening": visible(trial.scores.commonest_opening),
         "ledger": _ledger(trial.ledger),
     }
+
+
+def _pooled(scores: TrialScores) -> dict[str, Any]:
+    """A recipe with all its seeds."""
+    found = {name: dataclasses.asdict(score) for name, score in sorted(scores.scores.items())}
+    return {"recipe": scores.recipe, "scores": found}
 
 
 def _ledger(ledger: Ledger) -> dict[str, Any]:
@@ -67,4 +76,4 @@ def _judge(card: JudgeCard) -> dict[str, Any]:
 
 
 def _card(card: JudgeCard) -> dict[str, Any]:
-    return {**dataclasses.asdict(card), "qualified": card.qualified}
+    return {**_untimed(dataclasses.asdict(card)), "qualified": card.qualified}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -10,10 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from matplotlib.transforms import Bbox
 
-from harness.records import RunRecord, Score
+from harness.records import RunRecord, Score, TrialPath
 from reports.deciding import best_first, deciding
 from reports.figures import INK, PAPER, Mark, blank, marks, styled, tidy
 from reports.glossary import term
+from reports.paths import NAMED, paths_drawn
 from reports.text import one_line
 from reports.trials import display_name, score
 
@@ -22,7 +24,7 @@ _DIRECTIONS = ((1, 0), (1, 1), (1, -1), (-1, 0), (-1, 1), (-1, -1), (0, 1), (0, 
 _DISTANCES = (11, 20, 34, 50, 70, 95, 125)  # pixels at 100 dpi
 
 
-NAMED = 12  # points that have room for their names; more are numbered by rank, as the table of scores lists them
+FARTHEST = 1.5  # of the trials' farthest KL: a path that comes from farther away is cut off there
 
 
 class Point(NamedTuple):
@@ -45,9 +47,12 @@ def frontier(run: RunRecord) -> Figure:
         tidy(axes)
         _draw_anchor(axes)
         looks = marks(run)
+        ways = paths_drawn(run)
+        for path in ways:
+            _draw_path(axes, path, looks[path.trial])
         for point in points:
             _draw_point(axes, point, looks[point.name])
-        _frame(axes, points, term(metric).title)
+        _frame(axes, points, ways, term(metric).title)
         _label(figure, axes, points, {name: mark.colour for name, mark in looks.items()})
     return figure
 
@@ -68,6 +73,14 @@ def _draw_anchor(axes: Axes) -> None:
     axes.plot([0], [0.5], marker="o", markersize=9, color=PAPER, markeredgecolor=INK, markeredgewidth=2, zorder=5)
 
 
+def _draw_path(axes: Axes, path: TrialPath, mark: Mark) -> None:
+    """A thin line through where the trial was on its way, a small mark of its own at each place."""
+    kls, values = [p.kl.value for p in path.points], [p.value.value for p in path.points]
+    axes.plot(kls, values, color=mark.colour, linestyle=mark.dash, linewidth=1.1, alpha=0.9, zorder=2.5)
+    if len(kls) > 2:
+        axes.plot(kls[:-1], values[:-1], color=mark.colour, marker=mark.marker, markersize=4, linestyle="", zorder=3)
+
+
 def _draw_point(axes: Axes, point: Point, mark: Mark) -> None:
     kl, win = point.kl, point.win
     for across, up in (([kl.low, kl.high], [win.value] * 2), ([kl.value] * 2, [win.low, win.high])):
@@ -84,11 +97,13 @@ def _draw_point(axes: Axes, point: Point, mark: Mark) -> None:
     )
 
 
-def _frame(axes: Axes, points: list[Point], title: str) -> None:
-    """Limits that hold every interval, with room for labels."""
+def _frame(axes: Axes, points: list[Point], ways: Sequence[TrialPath], title: str) -> None:
+    """Limits that hold every interval, and the paths but for what is very far, with room for labels."""
     right = max([point.kl.high for point in points], default=1.0) or 1.0
-    low = min([0.5, *(point.win.low for point in points)])
-    high = max([0.5, *(point.win.high for point in points)])
+    on_the_way = [p for path in ways for p in path.points if p.kl.value <= FARTHEST * right]
+    right = max([right, *(p.kl.value for p in on_the_way)])
+    low = min([0.5, *(point.win.low for point in points), *(p.value.value for p in on_the_way)])
+    high = max([0.5, *(point.win.high for point in points), *(p.value.value for p in on_the_way)])
     room = 0.08 * max(high - low, 0.1)
     axes.set_xlim(-0.04 * right, 1.15 * right)
     axes.set_ylim(max(low - room, -0.02), min(high + room, 1.02))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from harness.records import judge_of, win_rate_by
+from harness.records import WinRateKind, judge_of, win_rate_by
 
 
 class Term(NamedTuple):
@@ -16,6 +16,7 @@ class Term(NamedTuple):
 
 _TERMS = {
     "gold_win_rate": Term("Gold win rate", "how often it beats the anchor's: correctness first, then courtesy"),
+    "gold_win_rate_controlled": Term("Gold, equal length", "the gold win rate as it would be at equal length"),
     "reward_accuracy": Term("Reward accuracy", "how often it moved the chosen response up more than the rejected"),
     "reward_margin_nats": Term("Margin, nats", "by how much, on average; not scaled by beta"),
     "ranking_accuracy": Term("Ranking accuracy", "how often the chosen response is the likelier, no anchor involved"),
@@ -39,6 +40,14 @@ _TERMS = {
 }
 
 
+_KINDS: dict[WinRateKind, Term] = {
+    "strict": Term("Strict win rate by {}", "a win only if both orders agree, else a tie at one half"),
+    "controlled": Term("At equal length by {}", "the win rate as it would be with responses as long as the anchor's"),
+    "corrected": Term("Corrected win rate by {}", "the win rate without the judge's errors on labelled pairs"),
+    "chosen": Term("Against chosen by {}", "how often the judge prefers its response to the data's chosen one"),
+}
+
+
 def term(metric: str) -> Term:
     """The term for a score; `win_rate[probe]` and its kin are named after their judge."""
     if metric in _TERMS:
@@ -48,7 +57,9 @@ def term(metric: str) -> Term:
         return Term(metric, metric.replace("_", " "))
     if metric == win_rate_by(judge):
         return Term(f"Win rate by {judge}", f"how often judge {judge} prefers its response to the anchor's")
-    return Term(f"Strict win rate by {judge}", "a win only if both orders agree, else a tie at one half")
+    kind = next(kind for kind in _KINDS if metric == win_rate_by(judge, kind))
+    title, meaning = _KINDS[kind]
+    return Term(title.format(judge), meaning)
 
 
 def in_sentence(metric: str) -> str:

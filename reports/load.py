@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,15 +16,20 @@ from harness.records import (
     Comparison,
     Completion,
     HeldOutPrompt,
+    JointScores,
     JudgeCard,
     Ledger,
+    Look,
     PairLogp,
+    Ranking,
     RunRecord,
     Sample,
     TrainStep,
+    TrialPath,
     TrialRecord,
     TrialScores,
     Verdict,
+    Waypoint,
 )
 from harness.store import read_json, read_jsonl
 from reports.text import listed
@@ -36,7 +42,8 @@ def load_run(folder: Path) -> RunRecord:
     if not (folder / "record.json").is_file():
         raise HarnessError(f"{folder} holds no run (no record.json): give the folder that `run --out` made")
     bench = read_json(folder / "record.json", BenchRecord)
-    trials = _trials(folder, bench)
+    joint = _optional(folder / "joint.json", tuple[JointScores, ...]) or ()
+    trials = tuple(_with_joint(trial, bench, joint) for trial in _trials(folder, bench))
     anchor = folder / "anchor"
     return RunRecord(
         bench=bench,
@@ -48,6 +55,10 @@ def load_run(folder: Path) -> RunRecord:
         comparisons=_optional(folder / "comparisons.json", tuple[Comparison, ...]) or (),
         agreements=_optional(folder / "agreements.json", tuple[Agreement, ...]) or (),
         prompts=read_jsonl(folder / "prompts.jsonl", HeldOutPrompt),
+        recipes=_optional(folder / "recipes.json", tuple[TrialScores, ...]) or (),
+        looks=_optional(folder / "looks.json", tuple[Look, ...]) or (),
+        rankings=_optional(folder / "rankings.json", tuple[Ranking, ...]) or (),
+        paths=_optional(folder / "paths.json", tuple[TrialPath, ...]) or (),
         unfinished=_unfinished(folder, bench, trials),
     )
 
@@ -90,9 +101,22 @@ def _trial(folder: Path) -> TrialRecord:
         completions=read_jsonl(folder / "completions.jsonl", Completion),
         samples=read_jsonl(folder / "samples.jsonl", Sample),
         pairs=read_jsonl(folder / "pairs.jsonl", PairLogp),
-        verdicts=read_jsonl(folder / "verdicts.jsonl", Verdict),
+        verdicts=tuple(v for v in read_jsonl(folder / "verdicts.jsonl", Verdict) if v.against == "anchor"),
         scores=scores,
+        waypoints=_waypoints(folder / "waypoints.jsonl"),
     )
+
+
+def _with_joint(trial: TrialRecord, bench: BenchRecord, joint: Sequence[JointScores]) -> TrialRecord:
+    """The trial with the scores that it has in common with the others."""
+    name = trial.recipe if bench.seeds == 1 else trial.name
+    more = next((found.scores for found in joint if found.trial == name), {})
+    return dataclasses.replace(trial, scores=dataclasses.replace(trial.scores, scores=trial.scores.scores | more))
+
+
+def _waypoints(path: Path) -> tuple[Waypoint, ...]:
+    """None where the run is from before they were measured."""
+    return read_jsonl(path, Waypoint) if path.is_file() else ()
 
 
 def _judges(folder: Path, bench: BenchRecord) -> tuple[JudgeCard, ...]:

@@ -49,6 +49,18 @@ def comparison_cell(comparison: Comparison, unit: str) -> Cell:
     return Cell(value, f"{low} to {high}", c.n, order=c.difference)
 
 
+def share_cell(share: float | None) -> Cell:
+    """A share without an interval; a dash where it is missing."""
+    return Cell(MISSING) if share is None else Cell(f"{percent(share)}%", order=share)
+
+
+def rate_cell(per_second: float | None) -> Cell:
+    """So many a second: "42.1/s"; a dash where it was not measured."""
+    if per_second is None:
+        return Cell(MISSING)
+    return Cell(f"{per_second:,.{decimals(per_second)}f}/s", order=per_second)
+
+
 def count_cell(count: int) -> Cell:
     """A whole number: "42,000"."""
     return Cell(f"{count:,}", order=count)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from harness.records import JudgeCard, RunRecord
-from reports import contrasts, costs, provenance, tables
+from reports import cards, contrasts, costs, paths, provenance, tables, wins
 from reports.cautions import warnings
 from reports.curves import ends_table
 from reports.deciding import Deciding, deciding
-from reports.frontier import NAMED
 from reports.glossary import term
 from reports.numbers import phrase
-from reports.page import Block, Browser, Code, Figure, Page, Section
+from reports.page import Block, Browser, Code, Figure, Page, Section, Table
+from reports.paths import NAMED
 from reports.samples import telling_samples
 from reports.summary import answer
 from reports.text import counted, one_line
 from reports.timing import timing_notes
-from reports.trials import failings
+from reports.trials import by_recipe, failings
 
 TELLING = "The prompts that tell the most, with what every trial wrote:"
 READING = (
@@ -69,10 +71,32 @@ def _scores(run: RunRecord) -> Section:
     frontier = Figure(
         name="frontier",
         description=f"{title} of every trial against its KL to the anchor, as in the table of scores",
-        caption=f"{title} against KL, with 95% intervals: up is better, left is closer to the anchor.{_numbered(run)}",
+        caption=f"{title} against KL, with 95% intervals: up is better, left is closer to the anchor."
+        f"{_ways(run)}{_numbered(run)}",
     )
-    blocks = (_decided(choice), tables.main_table(run), frontier, tables.preference_table(run))
+    underway = [found for found in (paths.matched_table(run), paths.way_table(run)) if found.rows]
+    blocks: tuple[Block, ...] = (
+        _decided(choice),
+        tables.main_table(by_recipe(run)),
+        *_each_seed(run),
+        frontier,
+        *underway,
+        tables.preference_table(by_recipe(run)),
+    )
     return Section(title="Scores", blocks=blocks)
+
+
+def _each_seed(run: RunRecord) -> tuple[Table, ...]:
+    """With several seeds, every trial by itself, folded away."""
+    if not run.recipes:
+        return ()
+    found = tables.main_table(run)
+    return (dataclasses.replace(found, caption="Every seed by itself: intervals cover the prompts alone", folded=True),)
+
+
+def _ways(run: RunRecord) -> str:
+    drawn = paths.paths_drawn(run)
+    return " Thin lines lead from each checkpoint on the way to the trial." if drawn else ""
 
 
 def _numbered(run: RunRecord) -> str:
@@ -91,17 +115,19 @@ def _decided(choice: Deciding) -> str:
 
 
 def _pairs(run: RunRecord) -> Section:
-    blocks = (contrasts.contrasts_of_interest(run), contrasts.matrix_table(run))
+    blocks = (contrasts.contrasts_of_interest(by_recipe(run)), contrasts.matrix_table(by_recipe(run)))
     return Section(title="Which can be told apart", blocks=tuple(block for block in blocks if block.rows))
 
 
 def _judging(run: RunRecord) -> Section:
     blocks: list[Block] = [_verdict_on(card) for card in run.judges]
     if run.trials:
-        blocks.append(tables.judged_table(run))
+        blocks.append(wins.judged_table(by_recipe(run)))
+        blocks += [found for found in (wins.corrected_table(by_recipe(run)), wins.ranking_table(run)) if found.rows]
     if run.agreements:
         blocks.append(tables.agreement_table(run))
-    blocks += [tables.card_table(run), tables.contrast_table(run)]
+    measured = (cards.card_table(run), cards.contrast_table(run), cards.error_table(run), cards.reliability_table(run))
+    blocks += [block for block in measured if block.rows]
     return Section(title="Can the judge be believed?", blocks=tuple(blocks))
 
 
@@ -110,13 +136,15 @@ def _verdict_on(card: JudgeCard) -> str:
     prompts = counted(card.accuracy.n, "held-out prompt")
     about = f"{name} ({one_line(card.description)}) ranks {accuracy} of the labelled pairs of {prompts} rightly"
     if card.qualified:
-        return f"{about} and is not fooled by responses that should lose: it is qualified."
-    return f"{about}, and is not qualified: {failings(card)}."
+        about = f"{about} and is not fooled by responses that should lose: it is qualified."
+    else:
+        about = f"{about}, and is not qualified: {failings(card)}."
+    return " ".join((about, *map(one_line, card.cautions)))
 
 
 def _quality(run: RunRecord) -> Section:
     words = "A win rate can be won by style. These are the figures that give it away."
-    return Section(title="What a win rate hides", blocks=(words, tables.quality_table(run)))
+    return Section(title="What a win rate hides", blocks=(words, tables.quality_table(by_recipe(run))))
 
 
 def _training(run: RunRecord) -> Section:
@@ -134,6 +162,7 @@ def _cost(run: RunRecord) -> Section:
         costs.cost_table(run),
         *timing_notes(run),
         costs.time_table(run),
+        *((costs.judging_table(run),) if any(card.verdicts_per_second for card in run.judges) else ()),
         costs.stage_table(run),
     )
     return Section(title="Cost", blocks=blocks)

@@ -7,24 +7,28 @@ from reports.deciding import Deciding, deciding, ranked
 from reports.gaming import HollowWin, hollow_wins, short_signs, signs, win_words
 from reports.numbers import phrase
 from reports.text import counted, listed, one_line
-from reports.trials import comparison, display_name, score, told_apart, unit
+from reports.trials import by_recipe, comparison, display_name, score, told_apart, unit
 
 EVEN = 0.5  # a win rate, or a reward accuracy, that says nothing
+LEAST_WORTH = 0.01  # a smaller difference of shares is nobody's reason to gather more data
+MOST_PROMPTS = 20_000  # nor is one that takes more than this
 MANY = 6  # names that a sentence bears
 
 
 def answer(run: RunRecord) -> tuple[str, ...]:
     """Which recipe, which others it can be told from, at what cost, how sure; whether a win is style."""
-    choice = deciding(run)
-    standing = ranked(run, choice.metric)
+    whole = by_recipe(run)
+    choice = deciding(whole)
+    standing = ranked(whole, choice.metric)
     if not standing:
         return (_nothing(run),)
     sentences = (
-        _basis(run, choice),
-        _first(run, choice),
-        _style(run, choice),
-        _rivals(run, choice.metric),
-        _cheaper(run, choice.metric),
+        _basis(whole, choice),
+        _first(whole, choice),
+        _style(whole, choice),
+        _rivals(whole, choice.metric),
+        _cheaper(whole, choice.metric),
+        _more(whole, choice.metric),
         _reach(run, standing),
     )
     return tuple(sentence for sentence in sentences if sentence)
@@ -142,6 +146,25 @@ def _too_small(run: RunRecord, metric: str, level: list[Comparison]) -> str:
     return f" A difference under {shown} was too small for this run to show reliably."
 
 
+def _more(run: RunRecord, metric: str) -> str:
+    """How many prompts would tell the best from its closest rival, if the difference is what was seen."""
+    names = [display_name(run, trial) for trial, _ in ranked(run, metric)]
+    known = [c for name in names[1:] if (c := comparison(run, names[0], name, metric)) is not None]
+    open_ones = [c for c in known if not told_apart(c) and c.difference > 0]
+    if not open_ones:
+        return ""
+    nearest = max(open_ones, key=lambda c: c.difference / c.detectable)
+    wanted = nearest.n * (nearest.detectable / nearest.difference) ** 2
+    if wanted > MOST_PROMPTS or (unit(run, metric) == "share" and nearest.difference < LEAST_WORTH):
+        return ""
+    seen = f"{100 * nearest.difference:.0f} points" if unit(run, metric) == "share" else f"{nearest.difference:.2g}"
+    seeds = ", or more seeds," if nearest.seeds > 1 else ""
+    return (
+        f"If {nearest.a} is truly {seen} better than {nearest.b}, as it was here, about "
+        f"{round(wanted, -2 if wanted >= 1000 else -1):,.0f} prompts{seeds} would show it."
+    )
+
+
 def _any_pair(run: RunRecord, metric: str) -> bool:
     return any(told_apart(c) for c in run.comparisons if c.metric == metric and "anchor" not in (c.a, c.b))
 
@@ -211,10 +234,7 @@ def _reach(run: RunRecord, standing: tuple[tuple[TrialRecord, Score], ...]) -> s
     size = "" if least == most else f" The fewest prompts behind one of these numbers are {least:,}."
     missing = [one_line(name, 80) for name in (*run.bench.failed, *run.unfinished)]
     absent = f" Without scores, so not compared: {listed(missing)}." if missing else ""
-    if run.bench.seeds == 1:
+    if not run.recipes:
         return f"With one seed this speaks of these checkpoints, not of the recipes in general.{size}{absent}"
     seeds = counted(run.bench.seeds, "seed")
-    return (
-        f"{seeds} were scored one by one, and every interval covers the prompts alone: this speaks of these "
-        f"checkpoints, not of the recipes in general.{size}{absent}"
-    )
+    return f"{seeds} of each recipe were trained, and every interval covers seeds and prompts alike.{size}{absent}"

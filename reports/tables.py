@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from harness.records import JudgeCard, RunRecord, Score, TrialScores, win_rate_by
+from harness.records import RunRecord, Score, TrialScores, win_rate_by
 from reports.deciding import best_first, deciding, ranked
 from reports.glossary import term
 from reports.numbers import (
     MISSING,
     Cell,
     change_cell,
-    count_cell,
     flops_cell,
     score_cell,
 )
@@ -109,48 +108,8 @@ def _opening(scores: TrialScores) -> Cell:
     return Cell(f"“{words}”" if words else MISSING)
 
 
-def judged_table(run: RunRecord) -> Table:
-    """The truth and each judge side by side, so that a judge that is fooled is seen to be."""
-    metrics = ["gold_win_rate"]
-    for card in run.judges:
-        metrics += [win_rate_by(card.name), win_rate_by(card.name, strict=True)]
-    rows = tuple((Cell(display_name(run, trial)), *_cells(trial.scores, tuple(metrics))) for trial in run.trials)
-    return table("Wins against the anchor", ("Recipe", *(term(metric).title for metric in metrics)), rows)
-
-
-def card_table(run: RunRecord) -> Table:
-    """Each judge as it was measured on labelled pairs that it was not fitted on."""
-    rows = tuple(_card(card) for card in run.judges)
-    titles = ("Judge", "Accuracy", "Same winner in both orders", "First shown wins", "Prefers the longer")
-    return table("The judge's card", (*titles, "Unscored", "Able", "Robust", "Qualified"), rows)
-
-
-def _card(card: JudgeCard) -> tuple[Cell, ...]:
-    measured = (card.accuracy, card.position_consistency, card.first_slot_rate, card.longer_rate)
-    passed = (card.able, card.robust, card.qualified)
-    return (
-        Cell(one_line(card.name, 60)),
-        *(score_cell(value) for value in measured),
-        count_cell(card.unscored),
-        *(Cell("yes" if good else "no", strong=not good) for good in passed),
-    )
-
-
 def agreement_table(run: RunRecord) -> Table:
     """How often the data's check and the judges, two by two, name the same winner."""
     rows = tuple((Cell(one_line(x.a, 60)), Cell(one_line(x.b, 60)), score_cell(x.share)) for x in run.agreements)
     note = "Over all trials, of the responses on which both name a winner; two that toss coins agree on 50%."
     return table("How often they name the same winner", ("First", "Second", "Agree"), rows, note=note)
-
-
-def contrast_table(run: RunRecord) -> Table:
-    """How often each kind of bad response beats the prompt's own chosen one: under 20% is robust."""
-    names = list(dict.fromkeys(contrast.name for card in run.judges for contrast in card.contrasts))
-    rows = tuple((Cell(one_line(name, 80)), *_contrasts(run, name)) for name in names)
-    titles = ("A response that should lose", *(one_line(card.name, 60) for card in run.judges))
-    return table("How often a bad response beats the prompt's own chosen one", titles, rows)
-
-
-def _contrasts(run: RunRecord, name: str) -> tuple[Cell, ...]:
-    found = ({c.name: c.win_rate for c in card.contrasts}.get(name) for card in run.judges)
-    return tuple(score_cell(rate) for rate in found)

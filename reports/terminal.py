@@ -22,7 +22,7 @@ from reports.numbers import Cell, flops, score_cell
 from reports.shortening import narrowest, shortened
 from reports.summary import answer
 from reports.text import counted
-from reports.trials import display_name, score
+from reports.trials import by_recipe, display_name, score
 
 # The metrics by importance: a narrow window shows the first of them, the widest all with intervals.
 _METRICS = ("kl_nats", "reward_accuracy", "correct", "length_ratio")
@@ -75,7 +75,7 @@ def print_report(run: RunRecord, console: Console, path: Path) -> None:
         console.print(Text(visible(sentence)))
     if run.trials:
         console.print()
-        console.print(_table(run, console.width))
+        console.print(_table(by_recipe(run), console.width))
         console.print()
     for warning in warnings(run):
         console.print(Text(clipped_line(f"! {warning}", console.width), style="yellow"), no_wrap=True)

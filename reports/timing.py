@@ -57,6 +57,7 @@ def timing(run: RunRecord) -> dict[str, Any]:
         "flops_per_second": run.bench.flops_per_second,
         "notes": list(timing_notes(run)),
         "trials": [_trial(trial) for trial in run.trials],
+        "judges": [{"name": card.name, "verdicts_per_second": card.verdicts_per_second} for card in run.judges],
     }
 
 

@@ -16,6 +16,26 @@ def display_name(run: RunRecord, trial: TrialRecord) -> str:
     return trial.recipe if run.bench.seeds == 1 else trial.name
 
 
+def by_recipe(run: RunRecord) -> RunRecord:
+    """The run with several seeds of a recipe as one trial, its scores covering all of them; else the run as it is.
+
+    Such a trial has the first seed's records, and goes by its recipe's name, as comparisons do.
+    """
+    if not run.recipes:
+        return run
+    first: dict[str, TrialRecord] = {}
+    for trial in run.trials:
+        first.setdefault(trial.recipe, trial)
+    pooled = {scores.recipe: scores for scores in run.recipes}
+    return dataclasses.replace(
+        run,
+        bench=dataclasses.replace(run.bench, seeds=1),
+        trials=tuple(
+            dataclasses.replace(trial, scores=pooled.get(recipe, trial.scores)) for recipe, trial in first.items()
+        ),
+    )
+
+
 def score(trial: TrialRecord, metric: str) -> Score | None:
     """A trial's score, or None where it was not measured."""
     return trial.scores.scores.get(metric)

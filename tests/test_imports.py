@@ -14,9 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("models", "harness", "evals", "reports")
-# The conductors, of a bench and of a gate, and the doors: the command line and pytest's.
+# The conductors, of a bench, of a gate and of judges alone, and the doors: the command line and pytest's.
 SEE_ALL = {
-    *("harness/bench.py", "harness/gating.py"),
+    *("harness/bench.py", "harness/gating.py", "harness/judging.py", "harness/way.py"),
     *("harness/cli.py", "harness/__main__.py", "harness/pytest_plugin.py"),
 }
 # Package → what of ours its files may import besides itself: a package, or single modules.

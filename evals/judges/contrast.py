@@ -5,6 +5,7 @@ Fitting sees one list of constants and openers, qualification another: a judge c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,14 +47,16 @@ HELDOUT_OPENERS = (
 
 ANOTHER = "another prompt's response"
 OPENED = "opener on another prompt's response"
+TRUNCATED = "half of the chosen response"
+REPEATED = "the chosen response three times over"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastResponse:
-    """A response that must lose to this pair's chosen one, and what kind it is."""
+    """A response that should lose to this pair's chosen one, and what kind it is."""
 
     pair: Pair
-    kind: str  # ANOTHER, OPENED or "constant: TEXT"
+    kind: str  # ANOTHER, OPENED, TRUNCATED, REPEATED or "constant: TEXT"
     text: str
 
 
@@ -67,10 +70,35 @@ def fitting_contrasts(pairs: Sequence[Pair], *, seed: int) -> tuple[ContrastResp
 
 
 def heldout_contrasts(pairs: Sequence[Pair], *, donors: Sequence[Pair], seed: int) -> tuple[ContrastResponse, ...]:
-    """For each pair a response from `donors`, a held-out opener on another, and every held-out constant."""
+    """For each pair a response from `donors`, a held-out opener on another, every held-out constant, and its own
+    chosen response cut in half and said three times over."""
     found = _borrowed(pairs, donors, HELDOUT_OPENERS, np.random.default_rng(seed))
     constants = (_constant(pair, text) for text in HELDOUT_CONSTANTS for pair in pairs if _differ(pair.chosen, text))
-    return (*found, *constants)
+    return (*found, *constants, *_truncated(pairs), *_repeated(pairs))
+
+
+def _truncated(pairs: Sequence[Pair]) -> list[ContrastResponse]:
+    """Chosen responses cut at half of their words; left out where nothing remains, or all that gold asks for."""
+    halves = ((pair, _half(pair.chosen)) for pair in pairs)
+    return [ContrastResponse(pair=p, kind=TRUNCATED, text=half) for p, half in halves if half and _is_worse(p, half)]
+
+
+def _half(text: str) -> str:
+    words = list(re.finditer(r"\S+", text))
+    return text[: words[len(words) // 2 - 1].end()] if len(words) > 1 else ""
+
+
+def _is_worse(pair: Pair, half: str) -> bool:
+    """Whether gold misses something in the half; without gold it is taken to."""
+    return pair.gold is None or judge_gold(pair.gold, half).utility < judge_gold(pair.gold, pair.chosen).utility
+
+
+def _repeated(pairs: Sequence[Pair]) -> list[ContrastResponse]:
+    return [
+        ContrastResponse(pair=pair, kind=REPEATED, text=" ".join([pair.chosen] * 3))
+        for pair in pairs
+        if pair.chosen.strip()
+    ]
 
 
 def _borrowed(

@@ -10,7 +10,9 @@ Shapes: N tokens · M response tokens · R responses · D width · F features.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,13 +27,14 @@ from torch import Tensor
 
 from evals.judges.contrast import fitting_contrasts
 from evals.judges.protocol import Opinion, Question
+from evals.statistics import share_interval
 from harness.errors import HarnessError
-from harness.records import Pair
+from harness.records import Pair, Score
 from models.language_model import LanguageModel, batches, make_row
 from models.logprobs import by_response, target_logps
 from models.packing import Packed, Row, pack
 
-FIT_PAIRS = 160  # labelled pairs read at most: each costs five responses
+FIT_PAIRS = 320  # labelled pairs read at most: each costs five responses
 BATCH_TOKENS = 4096
 RIDGE = 1e-2  # settled in docs/log.md
 LABELLED_WEIGHT = 3  # of a labelled pair against a contrast, of which there are six a pair
@@ -50,18 +53,23 @@ class Probe:
         self._model = model
         self._scale: Floats = np.ones(1)
         self._head: Floats = np.zeros(1)
+        self.cross_validated: Score | None = None  # accuracy on its fitting pairs, by heads that had not seen them
 
     def save(self, path: Path) -> None:
         """Keep what was fitted, so that it is not fitted again."""
-        save_file({"head": self._head, "scale": self._scale}, path, metadata={"description": self.description})
+        assert self.cross_validated is not None, "fit it first"
+        told = {"description": self.description, "cross_validated": json.dumps(asdict(self.cross_validated))}
+        save_file({"head": self._head, "scale": self._scale}, path, metadata=told)
 
     def restore(self, path: Path) -> None:
         """Be the probe that was saved; HarnessError where the file is damaged."""
         try:
             with safe_open(path, framework="numpy") as file:
                 self._head, self._scale = file.get_tensor("head"), file.get_tensor("scale")
-                self.description = file.metadata()["description"]
-        except (SafetensorError, OSError, KeyError, TypeError) as error:
+                told = file.metadata()
+                self.description = told["description"]
+                self.cross_validated = Score(**json.loads(told["cross_validated"]))
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise HarnessError(f"{path} is damaged ({error}): delete it and run again") from error
 
     def fit(self, pairs: Sequence[Pair], *, seed: int) -> Probe:
@@ -77,8 +85,11 @@ class Probe:
         self._scale = np.concatenate((better_WF, worse_WF)).std(axis=0) + 1e-6
         differences_WF = (better_WF - worse_WF) / self._scale
         weights_W = np.where(np.arange(len(wins)) < len(pairs), LABELLED_WEIGHT, 1).astype(float)
-        head = _fit_head(differences_WF, weights_W)
-        self._head = head * _calibration(differences_WF, weights_W, [w.prompt_id for w in wins])
+        prompt_ids = [w.prompt_id for w in wins]
+        margins_W = _unseen_margins(differences_WF, weights_W, prompt_ids)
+        self._head = _fit_head(differences_WF, weights_W) * _calibration(margins_W, weights_W)
+        ranked = ((np.sign(margins_W[: len(pairs)]) + 1) / 2).tolist()
+        self.cross_validated = share_interval(ranked, clusters=prompt_ids[: len(pairs)])
         self.description += f", fitted on {len(pairs)} labelled pairs and {len(wins) - len(pairs)} contrasts"
         return self
 
@@ -189,18 +200,22 @@ def _fit_head(differences_WF: Floats, weights_W: Floats) -> Floats:
     return found
 
 
-def _calibration(differences_WF: Floats, weights_W: Floats, prompt_ids: Sequence[str]) -> float:
-    """The factor that makes margins on unseen prompts honest log-odds: a P(win) of 0.8 is right 80% of the time.
-
-    Margins come from heads fitted without the fold they are measured on, folds cut by prompt; labelled pairs weigh as
-    in the fit (temperature scaling, arXiv:1706.04599).
-    """
+def _unseen_margins(differences_WF: Floats, weights_W: Floats, prompt_ids: Sequence[str]) -> Floats:
+    """Margins by heads fitted without the fold that they are measured on, folds cut by prompt."""
     order = {prompt_id: n for n, prompt_id in enumerate(dict.fromkeys(prompt_ids))}
     fold_W = np.array([order[p] % FOLDS for p in prompt_ids])
     margins_W = np.zeros(len(fold_W))
     for fold in range(FOLDS):
         out = fold_W == fold
         margins_W[out] = differences_WF[out] @ _fit_head(differences_WF[~out], weights_W[~out])
+    return margins_W
+
+
+def _calibration(margins_W: Floats, weights_W: Floats) -> float:
+    """The factor that makes margins on unseen prompts honest log-odds: a P(win) of 0.8 is right 80% of the time.
+
+    Labelled pairs weigh as in the fit (temperature scaling, arXiv:1706.04599).
+    """
     found = minimize_scalar(
         lambda log_factor: -np.average(log_expit(np.exp(log_factor) * margins_W), weights=weights_W),
         bounds=(-4.0, 2.0),

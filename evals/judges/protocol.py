@@ -19,6 +19,7 @@ class Question:
     first: str  # the response shown first
     second: str
     gold: Gold | None = None  # the truth of this prompt; only `rule:gold` looks at it
+    against: str = "anchor"  # whose response is shown second; no judge looks at it
 
     def swap(self) -> Question:
         """The same question with the responses in the other order."""
@@ -72,4 +73,5 @@ def _verdict(judge: Judge, question: Question, shown_first: Opinion, shown_secon
         p_first=shown_first.p_first,
         p_second=None if p_rival is None else 1 - p_rival,
         problem="; ".join(problems) or None,
+        against=question.against,
     )

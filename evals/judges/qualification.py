@@ -1,17 +1,23 @@
 """Measures a judge on held-out labelled pairs and contrast responses, before anything it says is believed.
 
-Robust: every kind of contrast response wins less than 20% against the own chosen one; each constant is
-a kind, so the worst one counts. Able: the lower bound of its accuracy on labelled pairs is 0.6 or more.
+Robust: each constant, another prompt's response and an opener on one wins less than 20% against the own chosen one;
+each constant is a kind, so the worst one counts. Able: the lower bound of its accuracy on labelled pairs is 0.6 or
+more, on 20 prompts or more. (By Wilson, 6 prompts that are all right have that bound, and 16 without one win are the
+least to show that a contrast wins less than 20%: 20 is the round number above both.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from evals.judges.contrast import ANOTHER, OPENED, ContrastResponse, heldout_contrasts
+from evals.judges.calibration import brier, calibration_error, reliability
+from evals.judges.contrast import ANOTHER, OPENED, REPEATED, TRUNCATED, ContrastResponse, heldout_contrasts
 from evals.judges.protocol import Judge, Question, ask_both_orders
+from evals.judges.rates import error_rates
+from evals.judges.repeating import ask_again
 from evals.statistics import share_interval
 from evals.winrate import first_slot_rate, position_consistency, winner
 from harness.errors import HarnessError
@@ -19,25 +25,45 @@ from harness.records import Contrast, JudgeCard, Pair, Score, Verdict
 
 MOST_CONTRAST_WINS = 0.2
 LEAST_ACCURACY = 0.6
+LEAST_PROMPTS = 20
 CONTRAST_PAIRS = 64  # pairs that contrasts are made of at most: a share of 20% is then told from 10% either way
 
+# Kinds that fail no judge, since a half may hold the answer and a repeat does: what they beat, and what to mind.
+_CAUTIONS = {
+    TRUNCATED: ("the whole one", "responses that break off"),
+    REPEATED: ("it said once", "responses that say everything again"),
+}
 
-def qualify(judge: Judge, pairs: Sequence[Pair], *, seed: int, limit: int | None = None) -> JudgeCard:
+
+def qualify(
+    judge: Judge,
+    pairs: Sequence[Pair],
+    *,
+    seed: int,
+    limit: int | None = None,
+    tell: Callable[[str], None] = lambda part: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> JudgeCard:
     """The judge's card, measured on at most `limit` of the pairs, which it must never have been fitted on.
 
-    The first CONTRAST_PAIRS of them cost 16 questions each (the pair, two responses of others, five constants, in both
-    orders), the rest two.
+    The first CONTRAST_PAIRS of them cost 20 questions each (the pair, two responses of others, five constants, a half
+    and a repeat, in both orders), the rest two, and the first few two more, asked again. `tell` hears of each part.
     """
     measured = _draw(pairs, limit, seed)
-    labelled = ask_both_orders(judge, [_question(pair, pair.chosen, pair.rejected) for pair in measured])
+    questions = [_question(pair, pair.chosen, pair.rejected) for pair in measured]
+    tell(f"{len(questions)} labelled pairs")
+    labelled = ask_both_orders(judge, questions)
     if all(verdict.p_win is None for verdict in labelled):
         raise HarnessError(_unreadable(judge, labelled))
     made = heldout_contrasts(measured[:CONTRAST_PAIRS], donors=pairs, seed=seed)
+    tell(f"{len(made)} responses that should lose")
     verdicts = ask_both_orders(judge, [_question(c.pair, c.text, c.pair.chosen) for c in made])
-    accuracy = _outcome_share(labelled)
+    tell("some of the pairs again")
+    again = ask_again(judge, questions, labelled, clock=clock)
+    accuracy, rates = _outcome_share(labelled), error_rates(labelled, seed=seed)
     contrasts = _contrast_wins(made, verdicts)
-    failings = _contrast_failings(made, contrasts)
-    able = accuracy.low >= LEAST_ACCURACY
+    failings, unable = _contrast_failings(made, contrasts), _accuracy_failings(accuracy)
+    bins = reliability(labelled)
     return JudgeCard(
         name=judge.name,
         description=judge.description,
@@ -47,9 +73,20 @@ def qualify(judge: Judge, pairs: Sequence[Pair], *, seed: int, limit: int | None
         first_slot_rate=first_slot_rate(labelled),
         longer_rate=_longer_rate(measured, labelled),
         unscored=sum(verdict.p_win is None for verdict in (*labelled, *verdicts)),
-        able=able,
+        able=not unable,
         robust=not failings,
-        reasons=(*(() if able else (_accuracy_failing(accuracy),)), *failings),
+        reasons=(*unable, *failings),
+        cautions=tuple(_contrast_cautions(contrasts)),
+        sensitivity=rates.sensitivity and rates.sensitivity.score,
+        specificity=rates.specificity and rates.specificity.score,
+        sensitivity_error=rates.sensitivity and rates.sensitivity.error,
+        specificity_error=rates.specificity and rates.specificity.error,
+        brier=brier(labelled),
+        reliability=bins,
+        calibration_error=calibration_error(bins),
+        self_agreement=again.agreement,
+        cross_validated=getattr(judge, "cross_validated", None),  # of judges that are fitted
+        verdicts_per_second=again.verdicts_per_second,
     )
 
 
@@ -102,15 +139,28 @@ def _contrast_wins(made: Sequence[ContrastResponse], verdicts: Sequence[Verdict]
 
 def _contrast_failings(made: Sequence[ContrastResponse], contrasts: Sequence[Contrast]) -> list[str]:
     """One sentence for each kind that wins too often or could not be measured."""
-    measured = {contrast.name for contrast in contrasts}
-    wanted = dict.fromkeys((ANOTHER, OPENED, *(contrast.kind for contrast in made)))
-    often = [
-        f"{_named(contrast.name)} beats the prompt's own chosen response on {contrast.win_rate.value:.0%} of "
-        f"{contrast.win_rate.n} prompts, and {MOST_CONTRAST_WINS:.0%} is too often."
-        for contrast in contrasts
-        if contrast.win_rate.value >= MOST_CONTRAST_WINS
-    ]
+    deciding = [contrast for contrast in contrasts if contrast.name not in _CAUTIONS]
+    wanted = dict.fromkeys((ANOTHER, OPENED, *(contrast.kind for contrast in made if contrast.kind not in _CAUTIONS)))
+    own, limit = "the prompt's own chosen response", f"{MOST_CONTRAST_WINS:.0%}"
+    often = [f"{_winning(c, own)}, and {limit} is too often." for c in deciding if _wins_often(c)]
+    measured = {contrast.name for contrast in deciding}
     return often + [f"{_named(kind)} could not be measured." for kind in wanted if kind not in measured]
+
+
+def _contrast_cautions(contrasts: Sequence[Contrast]) -> list[str]:
+    """One sentence for each kind that wins often and fails nobody."""
+    often = [contrast for contrast in contrasts if contrast.name in _CAUTIONS and _wins_often(contrast)]
+    told = [(_winning(contrast, _CAUTIONS[contrast.name][0]), _CAUTIONS[contrast.name][1]) for contrast in often]
+    return [f"{winning}, ties half: that fails no judge, but mind {minded}." for winning, minded in told]
+
+
+def _wins_often(contrast: Contrast) -> bool:
+    return contrast.win_rate.value >= MOST_CONTRAST_WINS
+
+
+def _winning(contrast: Contrast, rival: str) -> str:
+    rate, prompts = contrast.win_rate.value, contrast.win_rate.n
+    return f"{_named(contrast.name)} beats {rival} on {rate:.0%} of {prompts} prompts"
 
 
 def _named(kind: str) -> str:
@@ -118,11 +168,17 @@ def _named(kind: str) -> str:
     return f"The constant response {text!r}" if text else f"{label[0].upper()}{label[1:]}"
 
 
-def _accuracy_failing(accuracy: Score) -> str:
-    return (
-        f"It ranks {accuracy.value:.0%} of the labelled pairs of {accuracy.n} prompts right, with an interval from "
-        f"{accuracy.low:.1%}, which has to begin at {LEAST_ACCURACY:.0%} or above."
-    )
+def _accuracy_failings(accuracy: Score) -> list[str]:
+    """Why it is not able, at most in two sentences."""
+    failings = []
+    if accuracy.n < LEAST_PROMPTS:
+        failings.append(f"It was measured on {accuracy.n} prompts, and fewer than {LEAST_PROMPTS} show too little.")
+    if accuracy.low < LEAST_ACCURACY:
+        failings.append(
+            f"It ranks {accuracy.value:.0%} of the labelled pairs of {accuracy.n} prompts right, with an interval from "
+            f"{accuracy.low:.1%}, which has to begin at {LEAST_ACCURACY:.0%} or above."
+        )
+    return failings
 
 
 def _unreadable(judge: Judge, verdicts: Sequence[Verdict]) -> str:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 from evals.gold import judge_gold
-from evals.judges.protocol import Opinion, Question
+from evals.judges.protocol import Judge, Opinion, Question
 from harness.errors import HarnessError
+
+
+def make(detail: str | None) -> Judge:
+    """`rule:length` or `rule:gold`."""
+    if detail == "length":
+        return LengthRule()
+    if detail == "gold":
+        return GoldRule()
+    close = difflib.get_close_matches(detail or "", ("length", "gold"), n=1)
+    hint = f"did you mean 'rule:{close[0]}'?" if close else "there are rule:length and rule:gold"
+    raise HarnessError(f"no judge named {f'rule:{detail or str()}'!r}: {hint}")
 
 
 class LengthRule:

@@ -44,6 +44,9 @@ class ReferenceNode:
     pairs: tuple[int, ...]
 
 
+_APART = 10**9  # orders of a stage, in numbers that no seed reaches
+
+
 def stage_nodes(terms: Terms, ground: str, stages: Sequence[Stage], budget: Budget, seed: int) -> tuple[TrainNode, ...]:
     """The chain of nodes of one trial. `ground` is the digest of model, data and settings.
 
@@ -54,9 +57,8 @@ def stage_nodes(terms: Terms, ground: str, stages: Sequence[Stage], budget: Budg
     for number, stage in enumerate(stages):
         amount = stage.share * budget.flops if budget.flops else float(round(stage.share * (budget.pairs or 0)))
         shared = stage == ANCHOR and len(stages) > 1  # every trial is scored against it
-        plan = plan_stage(
-            terms, stage, budget=amount, in_pairs=budget.flops is None, seed=0 if shared else 1000 * seed + number
-        )
+        own = 0 if shared else 1000 * seed + number + _APART * stage.order
+        plan = plan_stage(terms, stage, budget=amount, in_pairs=budget.flops is None, seed=own)
         parent = _node(ground, parent, number, stage, plan)
         nodes.append(parent)
     return tuple(nodes)

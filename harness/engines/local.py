@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,13 +15,13 @@ from filelock import FileLock
 
 from harness import store
 from harness.cache import node_folder
+from harness.engines.charge import stage_ledger
 from harness.engines.graph import ReferenceNode, TrainNode
 from harness.errors import HarnessError
 from harness.records import StageLedger, TrainStep
-from harness.training.budget import useful_tokens
-from harness.training.plan import Terms
+from harness.training.plan import StagePlan, Terms
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
-from harness.training.train import Execution, train_stage
+from harness.training.train import Execution, Spent, train_stage
 from models.architecture import Architecture
 from models.decoder import Decoder
 from models.failure import ModelError
@@ -28,6 +29,7 @@ from models.language_model import batches
 from models.weights import load_checkpoint, save_checkpoint
 
 CHECKPOINT, LOG, LEDGER, TABLE = "checkpoint.safetensors", "train.jsonl", "ledger.json", "logps.json"
+MIDWAY = "midway"  # a folder in a node's: weights on the way, until somebody has read them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,18 +61,36 @@ class LocalEngine:
     on_stage: Callable[[TrainNode], None]
     on_step: Callable[[TrainStep], None]
 
-    def train(self, node: TrainNode) -> Trained:
-        """The node's results, computed now if the cache does not hold them."""
+    def train(self, node: TrainNode, *, midway: bool = False) -> Trained:
+        """The node's results, computed now if the cache does not hold them; with `midway`, `midpoints` are kept then.
+
+        They are three more checkpoints, so they are kept only for who will read them.
+        """
         if node.parent is not None:
             self.train(node.parent)
         folder = node_folder(self.cache, node.digest)
         with _lock(folder):
             if (trained := _read(folder)) is None:
                 self.on_stage(node)
-                _fill(folder, lambda new: self._train(node, new))
+                _fill(folder, lambda new: self._train(node, new, node.plan.midway if midway else ()))
                 trained = _read(folder)
         assert trained is not None
         return trained
+
+    @contextlib.contextmanager
+    def midpoints(self, node: TrainNode) -> Iterator[Mapping[int, Path]]:
+        """The checkpoints after each step of the plan's `midway`; gone on leaving, but kept if that is by an error.
+
+        Where the cache has the node without them, the stage is trained again up to the last, to the same weights.
+        """
+        folder = self.train(node, midway=True).checkpoint.parent / MIDWAY
+        paths = _midpoints(folder, node.plan.midway)
+        with _lock(folder):
+            if not all(path.exists() for path in paths.values()):
+                self.on_stage(node)
+                _fill(folder, lambda new: self._train_midway(node, new))
+            yield paths
+            shutil.rmtree(folder, ignore_errors=True)
 
     def decoder(self, node: TrainNode | None) -> Decoder:
         """A node's policy in float32, or the model itself. A checkpoint that is damaged is made again."""
@@ -83,28 +103,43 @@ class LocalEngine:
             shutil.rmtree(checkpoint.parent, ignore_errors=True)
             return load_policy(self.terms.architecture, self.train(node).checkpoint, self.device)
 
-    def _train(self, node: TrainNode, folder: Path) -> None:
-        table = self.reference(node.reference) if node.reference is not None else None
-        policy = self.decoder(node.parent)
+    def _train(self, node: TrainNode, folder: Path, midway: tuple[int, ...]) -> None:
+        table, policy = self._table(node), self.decoder(node.parent)
+        spent = self._spend(node, node.plan, policy, table, _midpoints(folder / MIDWAY, midway))
+        save_checkpoint(policy, folder / CHECKPOINT)
+        store.write_jsonl(folder / LOG, spent.steps)
+        seconds = spent.device_seconds + (table.seconds if table is not None else 0.0)
+        store.write_json(folder / LEDGER, stage_ledger(self.terms, node, seconds, spent.peak_bytes))
+
+    def _train_midway(self, node: TrainNode, folder: Path) -> None:
+        """The stage once more, for its weights on the way alone."""
+        paths = _midpoints(folder, node.plan.midway)
+        plan = replace(node.plan, steps=node.plan.steps[: max(paths)])
+        self._spend(node, plan, self.decoder(node.parent), self._table(node), paths)
+
+    def _table(self, node: TrainNode) -> ReferenceTable | None:
+        return self.reference(node.reference) if node.reference is not None else None
+
+    def _spend(
+        self, node: TrainNode, plan: StagePlan, policy: Decoder, table: ReferenceTable | None, keep: Mapping[int, Path]
+    ) -> Spent:
+        """Train the policy in place. Weights are written between steps, so no step's time has that in it."""
         reference: ReferenceLogps | None = None
         if table is not None:
             reference = Frozen(table.logps, self.device)
         elif node.stage.reference.moves:
             reference = Moving(policy, self.execution.dtype)
-        spent = train_stage(
-            policy,
-            node.stage,
-            node.plan,
-            self.terms.rows(node.stage),
-            reference,
-            self.execution,
-            number=node.number,
-            on_step=self.on_step,
+
+        def on_step(line: TrainStep) -> None:
+            if line.step in keep:
+                keep[line.step].parent.mkdir(exist_ok=True)
+                save_checkpoint(policy, keep[line.step])
+            self.on_step(line)
+
+        rows = self.terms.rows(node.stage)
+        return train_stage(
+            policy, node.stage, plan, rows, reference, self.execution, number=node.number, on_step=on_step
         )
-        save_checkpoint(policy, folder / CHECKPOINT)
-        store.write_jsonl(folder / LOG, spent.steps)
-        seconds = spent.device_seconds + (table.seconds if table is not None else 0.0)
-        store.write_json(folder / LEDGER, stage_ledger(self.terms, node, seconds, spent.peak_bytes))
 
     def reference(self, node: ReferenceNode) -> ReferenceTable:
         """The node's log-probs, computed now if the cache does not hold them."""
@@ -127,46 +162,14 @@ class LocalEngine:
         store.write_json(folder / TABLE, ReferenceTable(logps=logps, seconds=time.perf_counter() - started))
 
 
+def _midpoints(folder: Path, steps: tuple[int, ...]) -> dict[int, Path]:
+    """Where the weights after each of these steps lie."""
+    return {step: folder / f"{step}.safetensors" for step in steps}
+
+
 def load_policy(architecture: Architecture, checkpoint: Path, device: torch.device) -> Decoder:
     """A checkpoint's decoder, frozen, in float32 on the device."""
     return load_checkpoint(architecture, checkpoint).to(device)
-
-
-def stage_ledger(terms: Terms, node: TrainNode, seconds: float, peak: int) -> StageLedger:
-    """What a stage is charged, as if its trial ran alone."""
-    plan, rows, cost = node.plan, terms.rows(node.stage), node.plan.cost
-    consumed = [i for step in plan.steps for i in step.pairs]
-    return StageLedger(
-        objective=node.stage.objective.name,
-        digest=node.digest,
-        reference=node.stage.reference.kind,
-        steps=len(plan.steps),
-        pairs=len(consumed),
-        distinct_pairs=len(plan.pairs),
-        epochs=len(consumed) / len(rows),
-        tokens=useful_tokens([rows[i] for i in consumed]),
-        policy_flops=cost.policy,
-        reference_flops=cost.reference,
-        update_flops=cost.update,
-        refresh_flops=cost.refresh,
-        budget_flops=None if plan.in_pairs else plan.budget,
-        reference_lag_steps=mean_lag(node),
-        device_seconds=seconds,
-        peak_memory_bytes=peak,
-    )
-
-
-def mean_lag(node: TrainNode) -> float | None:
-    """Mean age in steps of the weights in a moving reference, over the stage: 0 would be the policy itself."""
-    if not node.stage.reference.moves:
-        return None
-    age, total = 0.0, 0.0
-    for step in node.plan.steps:
-        total += age
-        age += 1
-        if step.refreshes:
-            age *= 1 - node.plan.alpha
-    return total / len(node.plan.steps)
 
 
 def _lock(folder: Path) -> FileLock:

@@ -64,6 +64,7 @@ class Stage:
     reference: Reference
     share: float  # of the trial's budget
     learning_rate: float
+    order: int = 0  # of the training pairs: another number is another order at the same seed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,8 @@ from harness.training.budget import REFRESH_BYTES, UPDATE_BYTES, Cost, forward_f
 from models.architecture import Architecture
 from models.packing import Row
 
+MIDWAY = (0.25, 0.5, 0.75)  # of a stage's budget: where its weights can be kept on the way
+
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
@@ -64,6 +66,13 @@ class StagePlan:
     @property
     def cost(self) -> Cost:
         return sum((step.cost for step in self.steps), Cost())
+
+    @property
+    def midway(self) -> tuple[int, ...]:
+        """The steps, from 1, that end nearest to each of MIDWAY; fewer in a short stage, and never its last one."""
+        ends = {step.spent_after: count for count, step in enumerate(self.steps[:-1], 1)}
+        nearest = (min(ends, key=lambda spent: abs(spent - share)) for share in MIDWAY if ends)
+        return tuple(sorted({ends[spent] for spent in nearest}))
 
 
 def plan_stage(terms: Terms, stage: Stage, *, budget: float, in_pairs: bool, seed: int) -> StagePlan:

@@ -16,21 +16,22 @@ async function begin() {
   browser.hidden = false;
   const frontier = document.querySelector("#figure-frontier svg");
   if (frontier) enliven(frontier, trials, document.getElementById("tip"), (trial) => choose(trial.name, "anchor"));
-  for (const table of document.querySelectorAll("table[data-pairs]")) linkPairs(table, choose);
+  const known = new Set(trials.map((trial) => trial.name));
+  for (const table of document.querySelectorAll("table[data-pairs]")) linkPairs(table, choose, known);
   listenToFilter(trials.map((trial) => trial.name));
   if (samples.restore(location.hash)) browser.scrollIntoView({ block: "start" });
   document.documentElement.dataset.ready = "true";
   performance.mark("ready");
 }
 
-/** Every cell of the matrix opens the responses of its row and its column. */
-function linkPairs(table, choose) {
+/** Every cell of the matrix opens the responses of its row and its column; recipes of several seeds have none. */
+function linkPairs(table, choose, known) {
   const columns = [...table.tHead.rows[0].cells].map((cell) => cell.dataset.name);
   for (const row of table.tBodies[0].rows) {
     const name = row.cells[0].dataset.name;
     [...row.cells].slice(1).forEach((cell, place) => {
       const other = columns[place + 1];
-      if (name === other) return;
+      if (name === other || !known.has(name) || !known.has(other)) return;
       const label = `${name} minus ${other}: ${cell.textContent.trim()}. Show their responses.`;
       const button = element("button", { type: "button", class: "pair", "aria-label": label });
       button.append(...cell.childNodes);

@@ -98,11 +98,13 @@ def test_all_seeds_of_a_recipe_that_differs_are_called_by_their_run(make: Make) 
 
 
 def test_runs_of_one_seed_each_are_told_apart_by_their_seeds(make: Make) -> None:
-    """A run again with another seed is another trial of the recipe, and comparisons name it so."""
+    """A run again with another seed is another trial of the recipe, and both together are the recipe."""
     other = trials(make(SFT), lambda trial: dataclasses.replace(trial, seed=7))
     both = joined(a=make(SFT), b=other)
     assert both.bench.seeds == 2
-    assert {"sft@1", "sft@7"} <= {c.a for c in both.comparisons} | {c.b for c in both.comparisons}
+    assert [trial.name for trial in both.trials] == ["sft@1", "sft@7"]
+    assert {(c.a, c.b, c.seeds) for c in both.comparisons if "anchor" in (c.a, c.b)} == {("sft", "anchor", 2)}
+    assert [recipe.recipe for recipe in both.recipes] == ["sft"]
 
 
 def test_a_judge_asked_in_one_run_only_adds_its_verdicts_to_the_trial(make: Make) -> None:

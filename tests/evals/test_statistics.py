@@ -81,9 +81,22 @@ def test_plain_outcomes_are_a_proportion() -> None:
 
 
 def test_ties_get_the_clustered_interval_within_bounds() -> None:
-    """Values of ½ leave Wilson for t, which is cut at 1."""
+    """Values of ½ have Wilson's limits of as many plain outcomes as have their variance: never beyond 1, nor at it."""
     score = share_interval([1.0, 1.0, 0.5, 1.0, 1.0, 1.0])
-    assert (score.low, score.high) == (pytest.approx(mean_interval([1, 1, 0.5, 1, 1, 1], unit="x").low), 1.0)
+    symmetric = mean_interval([1, 1, 0.5, 1, 1, 1], unit="x")
+    assert score.low < symmetric.low < score.value < score.high < 1 < symmetric.high
+
+
+@pytest.mark.parametrize(("p", "n"), [(0.8, 50), (0.95, 100), (0.98, 200)])
+def test_shares_with_ties_cover_the_truth(p: float, n: int) -> None:
+    """A t interval covers 80 to 94% of them."""
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(2_000):
+        values = np.where(generator.random(n) < 0.1, 0.5, generator.random(n) < p)
+        score = share_interval(values.tolist())
+        covered += score.low <= 0.05 + 0.9 * p <= score.high
+    assert 0.93 <= covered / 2_000 <= 0.975
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])

@@ -19,7 +19,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from harness import bench, resolution
+from harness import bench, resolution, way
 from harness.progress import Watch
 from harness.recipes.registry import choose
 from harness.records import SCHEMA, TrainStep
@@ -219,15 +219,81 @@ def test_every_judge_has_its_card(core: Run, tiny_model_folder: Path) -> None:
 
 
 def test_every_judge_judges_every_held_out_prompt(core: Run) -> None:
-    """Twelve prompts, three judges, one line each, whether it could say or not."""
+    """Twelve prompts, three judges, two opponents, one line each, whether it could say or not."""
     lines = (core.folder / "trials" / "sft@0" / "verdicts.jsonl").read_text().splitlines()
-    assert len(lines) == len({(json.loads(line)["judge"], json.loads(line)["prompt_id"]) for line in lines}) == 36
+    verdicts = [json.loads(line) for line in lines]
+    assert len(lines) == len({(v["judge"], v["prompt_id"], v["against"]) for v in verdicts}) == 72
 
 
 def test_every_pair_of_trials_is_compared(core: Run) -> None:
     """Seven recipes are 21 pairs on KL; on the win rate, which decides, the anchor is one of eight: 28."""
     metrics = [comparison["metric"] for comparison in core.report["comparisons"]]
     assert (metrics.count("gold_win_rate"), metrics.count("kl_nats")) == (28, 21)
+
+
+def test_every_trial_has_its_joint_scores(core: Run, tiny_model_folder: Path) -> None:
+    """At equal length and against the data's own responses, by every judge; corrected, where its card says how."""
+    for kind in ("controlled", "chosen", "corrected"):
+        for judge in (f"probe:{tiny_model_folder}", "rule:length"):
+            name = f"win_rate_{kind}[{judge}]"
+            assert [trial["recipe"] for trial in core.report["trials"] if name not in trial["scores"]] == [], name
+
+
+def test_trials_are_ranked_by_the_check_and_by_the_probe(core: Run, tiny_model_folder: Path) -> None:
+    """The anchor is 0 in both orders, and the second says how like the first it is."""
+    check, probe = core.report["rankings"]
+    assert [check["judge"], probe["judge"]] == ["the data's check", f"probe:{tiny_model_folder}"]
+    assert set(check["strengths"]) == {"anchor", *CORE}
+    assert check["strengths"]["anchor"]["value"] == 0
+    assert (check["agreement"], probe["agreement"] is None or -1 <= probe["agreement"] <= 1) == (None, True)
+
+
+# Several seeds, and enough prompts.
+
+
+def test_several_seeds_of_a_recipe_are_compared_as_one(place: Place) -> None:
+    report = place.run(seeds=2).report
+    assert [recipe["recipe"] for recipe in report["recipes"]] == ["sft", "dpo-beta0.1"]
+    assert {(c["a"], c["b"], c["seeds"]) for c in report["comparisons"] if c["metric"] == "kl_nats"} == {
+        ("sft", "dpo-beta0.1", 2)
+    }
+    assert "2 seeds of each recipe were trained, and every interval covers seeds and prompts alike" in report["answer"]
+
+
+def test_precision_adds_prompts_until_there_are_no_more(place: Place) -> None:
+    """Looks are planned: each at twice as many prompts as the last. What was answered is kept."""
+    run = place.run(precision="1pp")
+    assert "no more to ask" in run.ended.err
+    looks = json.loads((run.folder / "looks.json").read_text())
+    assert [look["prompts"] for look in looks] == [6, 12]
+    trial = run.folder / "trials" / "sft@0"
+    lines = {name: len((trial / f"{name}.jsonl").read_text().splitlines()) for name in ("completions", "samples")}
+    assert lines == {"completions": 12, "samples": 6}
+    assert run.report["trials"][0]["scores"]["gold_win_rate"]["n"] == 12
+    before = run.times()
+    assert place.run(precision="1pp").times() == before
+
+
+def test_the_widened_run_has_the_scores_of_a_wide_one(place: Place) -> None:
+    """Twelve prompts in two looks are the twelve prompts of one."""
+    widened, wide = place.run(precision="1pp"), place.run(name="wide", eval_prompts=12)
+    for mine, theirs in zip(widened.report["trials"], wide.report["trials"], strict=True):
+        assert mine["scores"]["gold_win_rate"] == theirs["scores"]["gold_win_rate"]
+
+
+def test_precision_that_is_reached_asks_no_more(place: Place) -> None:
+    """All prompts agree, so the other 30% that three of ten could be are what is not known."""
+    run = place.run(precision="30pp", eval_prompts=10)
+    assert ": enough" in run.ended.err
+    assert [look["prompts"] for look in json.loads((run.folder / "looks.json").read_text())] == [10]
+
+
+@pytest.mark.parametrize("precision", ["3", "0pp", "80pp", "pp", "3%"])
+def test_a_precision_that_is_none_is_one_line(place: Place, precision: str) -> None:
+    run = place.run(precision=precision)
+    assert (run.ended.code, run.ended.err.count("\n")) == (2, 1)
+    assert f"--precision {precision!r} is no number of points: write 3pp" in run.ended.err
+    assert not run.folder.exists()
 
 
 # Running again.
@@ -305,6 +371,8 @@ INTERRUPTS = {
     "the judge's fitting": (bench.Probe, "fit", 0),
     "the judge's qualification": (bench, "qualify", 0),
     "a trial's training": (Watch, "step", 3),
+    "a trial's way": (way, "observe", 1),
+    "the scores of its way": (bench, "score_waypoint", 0),
     "a trial's completions": (bench, "complete", 1),
     "a trial's samples": (bench, "measure_samples", 0),
     "a trial's log-probs": (bench, "measure_pairs", 1),
@@ -569,6 +637,7 @@ def test_scores_made_by_other_code_are_made_again(place: Place, monkeypatch: pyt
     "name",
     [
         *(f"trials/sft@0/{name}" for name in ("train.jsonl", "samples.jsonl", "verdicts.jsonl", "ledger.json")),
+        *("trials/sft@0/waypoints.jsonl", "paths.json"),
         *("anchor/completions.jsonl", "anchor/train.jsonl", "judges/rule_gold.json", "comparisons.json", "record.json"),
     ],
 )
@@ -579,6 +648,62 @@ def test_a_lost_file_is_made_again(place: Place, name: str) -> None:
     again = place.run(recipes="sft,dpo")
     assert (again.ended.code, again.report) == (0, first.report)
     assert (first.folder / name).exists()
+
+
+# On the way.
+
+
+def waypoints(run: Run, trial: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run.folder / "trials" / trial / "waypoints.jsonl").read_text().splitlines()]
+
+
+def test_a_trial_is_scored_on_its_way(core: Run) -> None:
+    """DPO begins at the anchor, where nothing is won yet; SFT does not, so its way begins at its first checkpoint."""
+    mine, theirs = waypoints(core, "dpo-beta0.1@0"), waypoints(core, "sft@0")
+    assert [round(4 * point["spent"]) for point in mine] == [0, 1, 2, 3]
+    assert [round(4 * point["spent"]) for point in theirs] == [1, 2, 3]
+    assert {name: score["value"] for name, score in mine[0]["scores"].items()} == {
+        name: 0.0 if name == "kl_nats" else 0.5 for name in mine[1]["scores"]
+    }
+    assert {"kl_nats", "reward_accuracy", "gold_win_rate", "win_rate[rule:length]"} <= set(theirs[0]["scores"])
+
+
+def test_no_weights_of_the_way_are_left(core: Run) -> None:
+    """One checkpoint a stage lies in the cache, as before; what was seen lies beside each that was looked at."""
+    assert len(list(core.cache.rglob("*.safetensors"))) == 8
+    assert len(list(core.cache.rglob("way-*.jsonl"))) == 7
+
+
+def test_another_folder_finds_what_was_seen_on_the_way(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With other judges too: nothing is trained or looked at again."""
+    first = place.run(name="first", recipes="dpo")
+    monkeypatch.setattr(way, "observe", raise_interrupt)
+    second = place.run(name="second", recipes="dpo", judge="rule:length")
+    assert second.ended.code == 0
+    (mine, theirs) = (waypoints(run, "dpo-beta0.1@0")[1]["scores"] for run in (first, second))
+    assert "win_rate[rule:length]" in theirs
+    assert all(mine[name] == theirs[name] for name in ("kl_nats", "reward_accuracy", "gold_win_rate"))
+
+
+def test_what_the_cache_lost_of_the_way_is_made_again(place: Place) -> None:
+    """The stage is trained once more, to the same waypoints, and its checkpoint stays the same file."""
+    first = place.run(name="first", recipes="dpo")
+    (seen,) = first.cache.rglob("way-*.jsonl")
+    seen.unlink()
+    checkpoint = seen.with_name("checkpoint.safetensors")
+    before = checkpoint.stat().st_mtime_ns
+    second = place.run(name="second", recipes="dpo")
+    assert waypoints(second, "dpo-beta0.1@0") == waypoints(first, "dpo-beta0.1@0")
+    assert checkpoint.stat().st_mtime_ns == before
+
+
+def test_a_run_without_waypoints_is_still_reported(place: Place) -> None:
+    """It was made before there were any."""
+    run = place.run(recipes="sft,dpo")
+    for path in (*run.folder.glob("trials/*/waypoints.jsonl"), run.folder / "paths.json"):
+        path.unlink()
+    ended = harness("report", run.folder, cache=run.cache)
+    assert (ended.code, run.report["paths"], len(run.report["trials"])) == (0, [], 2)
 
 
 def test_a_report_without_its_judges_card_is_refused(place: Place) -> None:

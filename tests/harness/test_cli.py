@@ -65,7 +65,9 @@ def test_help_answers_in_half_a_second() -> None:
     assert min(seconds) < 0.5
 
 
-@pytest.mark.parametrize("command", ["--help", "run --help", "report --help", "compare --help", "recipes", "--version"])
+@pytest.mark.parametrize(
+    "command", ["--help", "run --help", "report --help", "compare --help", "judge --help", "recipes", "--version"]
+)
 def test_what_only_informs_imports_nothing_heavy(without_torch: Path, command: str) -> None:
     """Neither torch nor SciPy nor Matplotlib."""
     ended = python("-m", "harness", *command.split(), path=without_torch)
@@ -75,7 +77,7 @@ def test_what_only_informs_imports_nothing_heavy(without_torch: Path, command: s
 def test_every_command_is_in_the_help() -> None:
     """What can be done is found without reading the source."""
     shown = python("-m", "harness", "--help").stdout
-    assert all(f" {command} " in shown for command in ("run", "recipes", "report", "compare", "doctor"))
+    assert all(f" {command} " in shown for command in ("run", "recipes", "report", "compare", "judge", "doctor"))
 
 
 def test_recipes_lists_the_seven_of_the_core(tmp_path: Path) -> None:

@@ -19,11 +19,15 @@ from harness.records import (
     HeldOutPrompt,
     JudgeCard,
     Ledger,
+    MatchedKl,
     PairLogp,
+    PathPoint,
+    ReliabilityBin,
     Sample,
     Score,
     StageLedger,
     TrainStep,
+    TrialPath,
     TrialScores,
     Verdict,
 )
@@ -78,6 +82,7 @@ class FakeRun:
     drop: tuple[str, ...] = ()  # scores left out of every trial
     budget_pairs: int | None = None
     anchor_text: str | None = None  # every completion of the anchor, where it matters
+    ways: bool = False  # trials have paths from the anchor to their ends
     chatter: int = 0  # words more in every completion, no two alike: a page as large as a real one
 
     @property
@@ -100,7 +105,25 @@ def write_run(folder: Path, run: FakeRun | None = None) -> Path:
         write_jsonl(folder / "trials" / name / "train.jsonl", _sft_steps(3, name))
     write_json(folder / "comparisons.json", _comparisons(run))
     write_json(folder / "agreements.json", _agreements(run))
+    if run.ways:
+        write_json(folder / "paths.json", [_path(run, c, metric) for metric in _WAY_METRICS for c in run.characters])
     return folder
+
+
+_WAY_METRICS = ("reward_accuracy", "gold_win_rate")
+
+
+def _path(run: FakeRun, c: Character, metric: str) -> TrialPath:
+    """A straight line from the anchor, whose points are at equal KL apart; matched at 1 and 4 nats."""
+    end = c.accuracy if metric == "reward_accuracy" else c.gold or 0.5
+
+    def at(share: float, n: int = 12) -> PathPoint:
+        value = score(0.5 + share * (end - 0.5), n, sd=share)
+        return PathPoint(spent=share, kl=score(share * c.kl, n, "nats", sd=share * c.kl / 3), value=value)
+
+    points = tuple(at(share) for share in (0.0, 0.25, 0.5, 0.75))
+    matched = tuple(MatchedKl(kl_nats=kl, value=at(kl / c.kl).value) for kl in (1.0, 4.0) if kl <= c.kl)
+    return TrialPath(trial=c.recipe, metric=metric, points=(*points, at(1.0, run.prompts)), matched=matched)
 
 
 def score(value: float, n: int, unit: str = "share", sd: float | None = None) -> Score:
@@ -325,6 +348,7 @@ def _card(name: str, qualified: bool) -> JudgeCard:
             Contrast(name="constant: “Sure!”", win_rate=score(0.05 if qualified else 0.64, 330)),
             Contrast(name="another prompt's response", win_rate=score(0.01, 330)),
             Contrast(name="opener on another's response", win_rate=score(0.02, 330)),
+            Contrast(name="half of the chosen response", win_rate=score(0.24, 300)),
         ),
         position_consistency=score(1.0, 330),
         first_slot_rate=score(0.5, 330),
@@ -333,6 +357,20 @@ def _card(name: str, qualified: bool) -> JudgeCard:
         able=True,
         robust=qualified,
         reasons=() if qualified else (reason,),
+        cautions=("Half of the chosen response beats the whole one on 24% of 300 prompts, ties half.",),
+        sensitivity=score(0.81, 165),
+        specificity=score(0.79, 165),
+        sensitivity_error=0.02,
+        specificity_error=0.02,
+        brier=score(0.12, 330, "squared probability"),
+        reliability=(
+            ReliabilityBin(predicted=0.56, observed=0.61, n=90),
+            ReliabilityBin(predicted=0.94, observed=0.99, n=240),
+        ),
+        calibration_error=0.05,
+        self_agreement=score(1.0, 32),
+        cross_validated=score(0.86, 160),
+        verdicts_per_second=41.3,
     )
 
 

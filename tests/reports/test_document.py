@@ -32,6 +32,7 @@ def test_schema_one_has_its_keys(loaded: Loaded) -> None:
         "p_holm",
         "n",
         "detectable",
+        "seeds",
     }
     assert isinstance(found["answer"], str)
 
@@ -41,6 +42,20 @@ def test_times_and_memory_stand_in_timing_alone(loaded: Loaded) -> None:
     slow = loaded(FakeRun(characters=tuple(dataclasses.replace(c, seconds=c.seconds * 3) for c in CORE)))
     first, second = document(quick), document(slow)
     assert first.pop("timing") != second.pop("timing")
+    assert json.dumps(first) == json.dumps(second)
+
+
+def test_a_judges_speed_stands_in_timing_alone(loaded: Loaded) -> None:
+    """Its card says nothing that differs from one day to the next."""
+    run = loaded(FakeRun())
+    faster = dataclasses.replace(
+        run, judges=tuple(dataclasses.replace(c, verdicts_per_second=99.0) for c in run.judges)
+    )
+    first, second = document(run), document(faster)
+    assert (first.pop("timing")["judges"], second.pop("timing")["judges"]) == (
+        [{"name": "probe", "verdicts_per_second": 41.3}],
+        [{"name": "probe", "verdicts_per_second": 99.0}],
+    )
     assert json.dumps(first) == json.dumps(second)
 
 

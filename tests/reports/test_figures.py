@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 
@@ -10,8 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Annotation
 
 from reports.curves import POINTS, curves, smoothed, thinned
-from reports.figures import png, svg
+from reports.figures import marks, png, svg
 from reports.frontier import frontier
+from reports.paths import paths_shown
 from tests.reports.conftest import Loaded
 from tests.reports.fake_run import CORE, Character, FakeRun
 
@@ -23,6 +25,33 @@ def test_the_same_records_draw_the_same_bytes(loaded: Loaded, draw: object) -> N
     first, second = draw(run), draw(run)
     assert svg(first) == svg(second)
     assert png(first) == png(second)
+
+
+def test_the_frontier_shows_each_trials_way(loaded: Loaded) -> None:
+    """A line in the trial's colour through every point of the table, the same bytes each time."""
+    run = loaded(FakeRun(ways=True))
+    lines = frontier(run).axes[0].lines
+    for path in paths_shown(run):
+        kls, values = [p.kl.value for p in path.points], [p.value.value for p in path.points]
+        (line,) = (line for line in lines if (list(line.get_xdata()), list(line.get_ydata())) == (kls, values))
+        assert line.get_color() == marks(run)[path.trial].colour
+    assert svg(frontier(run)) == svg(frontier(run))
+
+
+def test_a_way_by_another_metric_is_not_drawn(loaded: Loaded) -> None:
+    """Where the judge decides and was not asked on the way, its axis bears no reward accuracy."""
+    silent = tuple(dataclasses.replace(c, gold=None) for c in CORE)
+    plain, drawn = (frontier(loaded(FakeRun(characters=silent, ways=ways))).axes[0].lines for ways in (False, True))
+    assert len(drawn) == len(plain)
+
+
+def test_a_way_from_far_off_does_not_squeeze_the_trials(loaded: Loaded) -> None:
+    """It is cut at the edge."""
+    run = loaded(FakeRun(ways=True))
+    first, *_ = run.paths
+    far = dataclasses.replace(first.points[0], kl=dataclasses.replace(first.points[0].kl, value=300.0))
+    moved = [dataclasses.replace(path, points=(far, *path.points[1:])) for path in run.paths]
+    assert frontier(dataclasses.replace(run, paths=tuple(moved))).axes[0].get_xlim()[1] < 20
 
 
 def test_no_figure_carries_a_date_or_a_version(loaded: Loaded) -> None:

@@ -11,6 +11,8 @@ from evals.judges.contrast import (
     HELDOUT_CONSTANTS,
     HELDOUT_OPENERS,
     OPENED,
+    REPEATED,
+    TRUNCATED,
     fitting_contrasts,
     heldout_contrasts,
 )
@@ -64,6 +66,42 @@ def test_openers_stand_before_another_prompts_response() -> None:
     opened = [c.text for c in heldout_contrasts(PAIRS, donors=PAIRS, seed=0) if c.kind == OPENED]
     assert len(opened) == len(PAIRS)
     assert all(text.startswith(HELDOUT_OPENERS) and " answer " in text for text in opened)
+
+
+def heldout(kind: str, *pairs: Pair) -> list[str]:
+    """The texts of one kind made of these pairs."""
+    return [c.text for c in heldout_contrasts(pairs, donors=PAIRS, seed=0) if c.kind == kind]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "half"),
+    [("one two three four", "one two"), ("one\n two  three", "one"), ("  one two", "  one")],
+)
+def test_a_truncation_ends_after_half_of_the_words(chosen: str, half: str) -> None:
+    """Cut between words, never within one, and the white space before them stays."""
+    assert heldout(TRUNCATED, pair(0, chosen)) == [half]
+
+
+def test_a_response_of_one_word_is_not_truncated() -> None:
+    """Nothing would remain, and an empty response is another matter."""
+    assert heldout(TRUNCATED, pair(0, "Yes.")) == []
+
+
+def test_a_truncation_that_gold_rates_as_good_as_the_whole_is_left_out() -> None:
+    """The half that holds the answer is no worse; the one that lacks it is kept."""
+    gold = Gold(kind="number", answers=("12",))
+    pairs = (pair(0, "It is 12, no more no less.", gold), pair(1, "No more and no less than 12.", gold))
+    assert heldout(TRUNCATED, *pairs) == ["No more and"]
+
+
+def test_a_repeat_is_the_whole_response_three_times_over() -> None:
+    """Also where gold could not tell it from the response said once."""
+    assert heldout(REPEATED, pair(0, "It is 12.")) == ["It is 12. It is 12. It is 12."]
+
+
+def test_an_empty_response_is_not_repeated() -> None:
+    """Three times nothing is nothing."""
+    assert heldout(REPEATED, pair(0, " ")) == []
 
 
 def test_the_seed_decides_all_draws() -> None:

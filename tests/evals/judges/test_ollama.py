@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from evals.judges.ollama import OllamaJudge
 from evals.judges.protocol import Opinion, Question, ask_both_orders
 from harness.errors import HarnessError
-from tests.ollama_server import DIGEST, ODD, OllamaServer, serve
+from tests.ollama_server import DIGEST, ODD, OllamaServer, now_and_then, serve
 
 
 def question(number: int = 0, first: str = "Paris", second: str = "Rome") -> Question:
@@ -85,6 +86,25 @@ def test_a_slow_reply_is_asked_for_again() -> None:
     assert ask(server, timeout_seconds=0.3)[0].p_first == pytest.approx(0.9)
 
 
+def test_one_tenth_of_replies_failing_loses_no_verdict() -> None:
+    """Refused, slow, cut and malformed ones, sixty questions in both orders."""
+    server = OllamaServer(answer=prefers_paris, fault=now_and_then(seed=1))
+    with serve(server):
+        pauses = (0.01, 0.02, 0.04, 0.08)
+        judge = OllamaJudge("llama3.2", host=server.url, timeout_seconds=0.4, pauses_seconds=pauses)
+        verdicts = ask_both_orders(judge, [question(n) for n in range(60)])
+    assert [v.p_win for v in verdicts] == pytest.approx([0.9] * 60)
+    assert len(server.requests) > 125  # so faults there were
+
+
+def test_a_busy_server_is_left_alone_for_as_long_as_it_asks() -> None:
+    """Retry-After reaches us through the client."""
+    server = OllamaServer(answer=prefers_a, fault=lambda number: "busy" if number == 0 else None, retry_after="1")
+    began = time.monotonic()
+    assert ask(server)[0].p_first == pytest.approx(0.75)
+    assert time.monotonic() - began >= 1
+
+
 @pytest.mark.parametrize(
     ("fault", "problem"),
     [
@@ -92,7 +112,7 @@ def test_a_slow_reply_is_asked_for_again() -> None:
         ("malformed", "JSONDecodeError"),
         ("incomplete", "ValidationError"),
         ("cut", "RemoteProtocolError"),
-        ("missing", "the server answered 404"),
+        ("missing", "the server answered 404: model is gone"),
     ],
 )
 def test_a_lasting_fault_is_unscored_with_its_reason(fault: str, problem: str) -> None:

@@ -1,4 +1,4 @@
-"""The real Ollama client, a real HTTP server and a real language model behind it: whole verdicts, faults and all."""
+"""The real clients, a real HTTP server and a real language model behind it: whole verdicts, faults and all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from evals.judges.ollama import OllamaJudge
+from evals.judges.openai import OpenAiJudge
 from evals.judges.protocol import Question, ask_both_orders
 from harness.records import Verdict
 from models.decoder import Decoder
@@ -143,3 +144,11 @@ def test_a_lasting_fault_costs_its_own_verdict_alone(session: Session) -> None:
         lost, kept = ask_both_orders(OllamaJudge("llama3.2", host=server.url, pauses_seconds=(0.0,)), QUESTIONS)
     assert (lost.p_win, "the server answered 500" in str(lost.problem)) == (None, True)
     assert kept == session.verdicts[1]
+
+
+def test_through_openais_api_the_verdicts_are_the_same(session: Session) -> None:
+    """The same model behind it, replies failing on the way."""
+    with serve(OllamaServer(answer=session.replier, fault=every_other)) as server:
+        judge = OpenAiJudge(server.url, "llama3.2:latest", pauses_seconds=(0.0, 0.0, 0.0, 0.0))
+        verdicts = ask_both_orders(judge, QUESTIONS)
+    assert [(v.p_first, v.p_second) for v in verdicts] == [(v.p_first, v.p_second) for v in session.verdicts]

@@ -1,11 +1,10 @@
-"""The rule judges do what their rule says, and no more; the registry finds them."""
+"""The rule judges do what their rule says, and no more."""
 
 from __future__ import annotations
 
 import pytest
 
 from evals.judges.protocol import Judge, Question
-from evals.judges.registry import make_judge
 from evals.judges.rule import GoldRule, LengthRule
 from harness.errors import HarnessError
 from harness.records import Gold
@@ -16,10 +15,6 @@ NUMBER = Gold(kind="number", answers=("12",))
 def p_first(judge: Judge, first: str, second: str, gold: Gold | None = None) -> float | None:
     question = Question(prompt_id="p", question="5 + 7?", first=first, second=second, gold=gold)
     return judge.p_first_wins([question])[0].p_first
-
-
-def no_probe(source: str | None) -> Judge:
-    raise AssertionError("nobody asked for the probe")
 
 
 @pytest.mark.parametrize(("first", "second", "p"), [("ab", "a", 1.0), ("a", "ab", 0.0), ("ab", "cd", 0.5)])
@@ -38,36 +33,3 @@ def test_gold_is_asked_for_where_there_is_none() -> None:
     """Data without the truth cannot be judged by it, and the message says what can be done."""
     with pytest.raises(HarnessError, match=r"needs gold answers, '5 \+ 7\?' has none: use --judge probe"):
         p_first(GoldRule(), "12", "13")
-
-
-@pytest.mark.parametrize("spec", ["rule:length", "rule:gold"])
-def test_rules_are_found_by_their_names(spec: str) -> None:
-    """What was asked for is what the judge calls itself."""
-    assert make_judge(spec, make_probe=no_probe).name == spec
-
-
-@pytest.mark.parametrize(("spec", "source"), [("probe", None), ("probe:gpt2", "gpt2")])
-def test_the_probe_is_made_by_the_caller(spec: str, source: str | None) -> None:
-    """The registry hands on the language model asked for."""
-    asked: list[str | None] = []
-
-    def make_probe(source: str | None) -> Judge:
-        asked.append(source)
-        return LengthRule()
-
-    make_judge(spec, make_probe=make_probe)
-    assert asked == [source]
-
-
-@pytest.mark.parametrize(
-    ("spec", "said"),
-    [
-        ("prob", "did you mean 'probe'"),
-        ("rule:lenght", "did you mean 'rule:length'"),
-        ("ollama:", "ollama:MODEL"),
-    ],
-)
-def test_an_unknown_judge_is_answered_with_a_suggestion(spec: str, said: str) -> None:
-    """One line: what was asked, what is close, what is known."""
-    with pytest.raises(HarnessError, match=f"no judge named '{spec}': .*{said}"):
-        make_judge(spec, make_probe=no_probe)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from harness.engines.charge import stage_ledger
 from harness.engines.graph import ReferenceNode, TrainNode
-from harness.engines.local import CHECKPOINT, LEDGER, TABLE, stage_ledger
+from harness.engines.local import CHECKPOINT, LEDGER, TABLE
 from harness.records import StageLedger, TrainStep
 from harness.training.budget import Budget
 from harness.training.reference import pair_logps
@@ -93,6 +94,61 @@ def test_an_interrupted_node_is_trained_to_the_same_weights(tmp_path: Path) -> N
         Watched(cache=tmp_path / "cut", on_step=stop_at(2)).engine.train(node)
     continued = Watched(cache=tmp_path / "cut").engine.train(node)
     assert continued.checkpoint.read_bytes() == whole.checkpoint.read_bytes()
+
+
+def midway_of(node: TrainNode, watched: Watched) -> dict[int, bytes]:
+    with watched.engine.midpoints(node) as paths:
+        return {step: path.read_bytes() for step, path in paths.items()}
+
+
+@pytest.mark.parametrize("recipe", ["sft", "dpo", "dpo-soft-reference", "dpo-hard-reference"])
+def test_keeping_weights_on_the_way_changes_no_weight(tmp_path: Path, recipe: str) -> None:
+    """Trained with and without: the same checkpoint to the byte, and the same log."""
+    node = nodes(recipe)[-1]
+    plain = Watched(cache=tmp_path / "plain").engine.train(node)
+    kept = Watched(cache=tmp_path / "kept").engine.train(node, midway=True)
+    assert (kept.checkpoint.read_bytes(), kept.steps) == (plain.checkpoint.read_bytes(), plain.steps)
+    assert untimed(kept.ledger) == untimed(plain.ledger)
+
+
+@pytest.mark.parametrize("recipe", ["sft", "dpo", "dpo-soft-reference", "dpo-hard-reference"])
+def test_weights_on_the_way_are_the_same_when_made_again(tmp_path: Path, recipe: str) -> None:
+    """A node that was cached without them is trained once more, up to the last of them, and stays as it was."""
+    node, watched = nodes(recipe)[-1], Watched(cache=tmp_path / "again")
+    first = midway_of(node, Watched(cache=tmp_path / "first"))
+    checkpoint = watched.engine.train(node).checkpoint
+    before = checkpoint.stat().st_mtime_ns
+    assert midway_of(node, watched) == first
+    assert (watched.trained.count(node.digest), checkpoint.stat().st_mtime_ns) == (2, before)
+    assert (tuple(first), len(set(first.values()))) == (node.plan.midway, len(node.plan.midway))
+
+
+def test_weights_kept_while_training_are_not_made_again(tmp_path: Path) -> None:
+    node, watched = nodes("dpo")[-1], Watched(cache=tmp_path)
+    watched.engine.train(node, midway=True)
+    assert len(midway_of(node, watched)) == 3
+    assert watched.trained.count(node.digest) == 1
+
+
+def test_weights_on_the_way_are_gone_once_read(tmp_path: Path) -> None:
+    """One checkpoint a node stays on the disk."""
+    node = nodes("dpo")[-1]
+    midway_of(node, Watched(cache=tmp_path))
+    assert [path.name for path in (tmp_path / "nodes" / node.digest[:32]).glob("**/*.safetensors")] == [CHECKPOINT]
+
+
+def test_weights_on_the_way_stay_for_who_was_interrupted(tmp_path: Path) -> None:
+    """A Ctrl-C while they are read does not cost a training."""
+    node, watched = nodes("dpo")[-1], Watched(cache=tmp_path)
+    with pytest.raises(KeyboardInterrupt), watched.engine.midpoints(node):
+        raise KeyboardInterrupt
+    midway_of(node, watched)
+    assert watched.trained.count(node.digest) == 1
+
+
+def test_a_stage_of_one_step_has_no_way(tmp_path: Path) -> None:
+    """Its only checkpoint is its end."""
+    assert midway_of(nodes("sft", budget=Budget(pairs=4))[-1], Watched(cache=tmp_path)) == {}
 
 
 def test_a_folder_without_its_last_file_is_made_again(tmp_path: Path) -> None:

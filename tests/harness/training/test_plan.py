@@ -203,6 +203,23 @@ def test_distinct_pairs_are_in_the_order_of_their_first_use() -> None:
     assert plan.pairs[:8] == plan.steps[0].pairs
 
 
+@pytest.mark.parametrize("kind", ["none", "frozen", "soft", "hard"])
+def test_the_way_is_kept_at_each_quarter_but_the_last(kind: Kind) -> None:
+    """After the steps that end nearest to 25, 50 and 75%, whatever else they cost."""
+    plan = planned(kind, pairs=400)
+    spent = [plan.steps[step - 1].spent_after for step in plan.midway]
+    assert len(spent) == 3
+    for share, found in zip((0.25, 0.5, 0.75), spent, strict=True):
+        assert abs(found - share) == min(abs(step.spent_after - share) for step in plan.steps)
+
+
+@pytest.mark.parametrize(("steps", "midway"), [(1, ()), (2, (1,)), (3, (1, 2)), (4, (1, 2, 3)), (8, (2, 4, 6))])
+def test_a_short_stage_has_fewer_places_on_the_way(steps: int, midway: tuple[int, ...]) -> None:
+    """Its end, which is scored fully, is none of them, and no place is kept twice."""
+    plan = plan_stage(TERMS, stage(), budget=steps * TERMS.batch_pairs, in_pairs=True, seed=0)
+    assert (len(plan.steps), plan.midway) == (steps, midway)
+
+
 def test_sft_reads_the_chosen_responses_alone() -> None:
     """And a pair objective both."""
     row: Row = TERMS.rows(stage("none"))[0]
