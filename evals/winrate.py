@@ -7,8 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from evals.length_control import length_controlled
 from evals.statistics import share_interval
 from harness.records import Score, Verdict
+
+__all__ = [
+    "first_slot_rate",
+    "length_controlled",
+    "position_consistency",
+    "strict_win_rate",
+    "unscored_share",
+    "win_rate",
+    "winner",
+]
 
 
 def win_rate(verdicts: Sequence[Verdict]) -> Score:

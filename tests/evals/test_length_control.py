@@ -7,7 +7,8 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from evals.length_control import Verdicts, length_controlled
+from evals.length_control import Verdicts
+from evals.winrate import length_controlled
 
 TRIALS, PROMPTS = 5, 60
 
