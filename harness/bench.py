@@ -18,12 +18,6 @@ from typing import Protocol, TypeVar
 import torch
 from filelock import FileLock, Timeout
 
-import evals
-import harness.data
-import harness.ground
-import harness.judging
-import harness.way
-import models
 from evals.completions import complete, sample
 from evals.conclusions import conclude
 from evals.divergence import measure_samples
@@ -46,6 +40,7 @@ from harness.ground import Ground, Say, lay_ground
 from harness.journal import JOURNAL, Journal
 from harness.judging import find_judge, qualifying_pairs
 from harness.looks import look_at, next_look, parse_precision
+from harness.measuring import measuring_digest
 from harness.plain import visible
 from harness.progress import Watch
 from harness.recipes.registry import choose
@@ -75,8 +70,7 @@ from reports.load import load_run
 
 ANCHOR_FILES = ("train.jsonl", "completions.jsonl", "pairs.jsonl", "scores.json")
 TRIAL_FILES = (
-    *("train.jsonl", "ledger.json", "completions.jsonl", "samples.jsonl", "pairs.jsonl", "verdicts.jsonl"),
-    WAYPOINTS,
+    *("train.jsonl", "ledger.json", WAYPOINTS, "completions.jsonl", "samples.jsonl", "pairs.jsonl", "verdicts.jsonl"),
     "scores.json",  # written last
 )
 LOCK_SECONDS = 1.0  # to wait for a run's folder: who follows a run that was killed takes it for an instant
@@ -463,33 +457,6 @@ class _Conductor:
 
     def _is_done(self, trial: Trial) -> bool:
         return self._holds(self._trial_folder(trial), TRIAL_FILES)
-
-
-# What is done with scores, in evals: it measures nothing.
-_AFTERWARDS = {
-    "comparison.py",
-    "conclusions.py",
-    "correction.py",
-    "drop.py",
-    "gate.py",
-    "joining.py",
-    "likeness.py",
-    "length_control.py",
-    "paths.py",
-    "pooling.py",
-    "ranking.py",
-    "seeds.py",
-    "joint.py",
-}
-
-
-@functools.cache
-def measuring_digest() -> str:
-    """Of the code that measures, and of what it stands on: scores made by other code are not these."""
-    packages = (Path(str(package.__file__)).parent for package in (evals, models, harness.data))
-    files = [file for folder in packages for file in sorted(folder.rglob("*.py")) if file.name not in _AFTERWARDS]
-    measuring = (harness.ground.__file__, harness.judging.__file__, harness.way.__file__, __file__)
-    return store.digest([(f.name, store.file_digest(f)) for f in (*files, *map(Path, measuring))])
 
 
 def _file_name(judge: str) -> str:

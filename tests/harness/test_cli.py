@@ -179,7 +179,7 @@ def refused(tmp_path: Path, tiny_model_folder: Path) -> Refused:
         ("budget", "1FLOP", ["budget", "one pair takes", "ask for"]),
         ("budget", "1pair", ["budget", "pair"]),
         ("judge", "prob", ["no judge named 'prob'", "did you mean 'probe'"]),
-        ("judge", "ollama:", ["no judge named 'ollama:'"]),
+        ("judge", "ollama:", ["judge 'ollama' names no model", "ollama:MODEL"]),
         ("judge", "probe:nowhere", ["no model 'nowhere'"]),
         ("seeds", "0", ["seeds", "0"]),
         ("seeds", "two", ["--seeds", "integer"]),

@@ -44,6 +44,7 @@ OTHER = Asked(
     budget="12TFLOP",
     seeds=3,
     first_seed=4,
+    precision="3pp",
     judges=("rule:gold", "probe"),
     eval_prompts=7,
     max_new_tokens=9,
