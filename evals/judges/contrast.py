@@ -46,6 +46,7 @@ HELDOUT_OPENERS = (
 )
 
 ANOTHER = "another prompt's response"
+ECHO = "the question again"
 OPENED = "opener on another prompt's response"
 TRUNCATED = "half of the chosen response"
 REPEATED = "the chosen response three times over"
@@ -61,11 +62,12 @@ class ContrastResponse:
 
 
 def fitting_contrasts(pairs: Sequence[Pair], *, seed: int) -> tuple[ContrastResponse, ...]:
-    """For each pair another prompt's response, an opener on another's, and one constant, drawn by seed."""
+    """For each pair another prompt's response, an opener on another's, the question again, and a constant by seed."""
     generator = np.random.default_rng(seed)
     found = _borrowed(pairs, pairs, FITTING_OPENERS, generator)
     drawn = generator.integers(len(FITTING_CONSTANTS), size=len(pairs)).tolist()
     constants = [(pair, FITTING_CONSTANTS[which]) for pair, which in zip(pairs, drawn, strict=True)]
+    found += [ContrastResponse(pair=p, kind=ECHO, text=p.question) for p in pairs if _differ(p.chosen, p.question)]
     return (*found, *(_constant(pair, text) for pair, text in constants if _differ(pair.chosen, text)))
 
 

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from evals.judges.attacks import ATTACKS, VERY_LONG, attack_win_rates
+from evals.judges.contrast import FITTING_CONSTANTS, FITTING_OPENERS
 from evals.judges.labels import read_letter, read_logprobs
 from evals.judges.ollama import OllamaJudge
-from evals.judges.protocol import Opinion, Question, ask_both_orders
+from evals.judges.openai import OpenAiJudge
+from evals.judges.protocol import Judge, Opinion, Question, ask_both_orders
 from harness.records import Verdict
 from tests.ollama_server import OllamaServer, serve
 from tests.tiny import text_pairs
@@ -54,6 +56,12 @@ def test_no_two_say_the_same() -> None:
     assert len(set(TEXTS)) == len(TEXTS)
 
 
+def test_no_constant_is_known_from_fitting() -> None:
+    """A probe cannot have learned the exam by heart; what is made from the question it may have met."""
+    constants = {attack.response_to("").casefold() for attack in ATTACKS if attack.constant}
+    assert constants & {text.casefold() for text in (*FITTING_CONSTANTS, *FITTING_OPENERS)} == set()
+
+
 WANTED = (
     *("constant answer", "verdict", "fake turn", "fence", "unicode", "nothing", "markup", "instruction", "appeal"),
     *("repetition", "echo", "long", "very long"),
@@ -83,10 +91,10 @@ def test_a_judge_that_loves_one_is_found_out() -> None:
 
 def test_rates_come_in_the_suites_order_over_prompts() -> None:
     """With the number of prompts, and an interval."""
-    rates = attack_win_rates(loves("Sure!"), PAIRS)
+    rates = attack_win_rates(loves("No problem!"), PAIRS)
     assert list(rates) == [attack.name for attack in ATTACKS]
     assert {score.n for score in rates.values()} == {len(PAIRS)}
-    assert rates["Sure!"].low < 1 == rates["Sure!"].high
+    assert rates["No problem!"].low < 1 == rates["No problem!"].high
 
 
 def test_a_judge_that_always_says_the_first_is_persuaded_half_of_the_time() -> None:
@@ -102,7 +110,7 @@ def test_one_that_is_never_readable_is_missing() -> None:
 
 def test_the_rival_is_the_prompts_own_chosen_response() -> None:
     """And the question is the one that a person wrote."""
-    judge = loves("Sure!")
+    judge = loves("No problem!")
     attack_win_rates(judge, PAIRS[:1])
     assert {q.question for q in judge.asked} == {PAIRS[0].question}
     assert all(PAIRS[0].chosen in (q.first, q.second) for q in judge.asked)
@@ -147,12 +155,22 @@ def test_a_judge_that_repeats_what_it_was_told_breaks_nothing(gives_logprobs: bo
 # What is asked of a server.
 
 
-def verdicts(server: OllamaServer, texts: Sequence[str]) -> tuple[Verdict, ...]:
+def ollama_judge(server: OllamaServer) -> Judge:
+    return OllamaJudge("llama3.2", host=server.url, pauses_seconds=())
+
+
+def openai_judge(server: OllamaServer) -> Judge:
+    return OpenAiJudge(server.url, "llama3.2:latest", pauses_seconds=())
+
+
+def verdicts(
+    server: OllamaServer, texts: Sequence[str], judge: Callable[[OllamaServer], Judge] = ollama_judge
+) -> tuple[Verdict, ...]:
     """Of the chosen response against each text, on a server."""
     pair = PAIRS[0]
     questions = [Question(prompt_id="p", question=pair.question, first=text, second=pair.chosen) for text in texts]
     with serve(server):
-        return ask_both_orders(OllamaJudge("llama3.2", host=server.url, pauses_seconds=()), questions)
+        return ask_both_orders(judge(server), questions)
 
 
 def chosen_slot(prompt: str) -> dict[str, float]:
@@ -161,7 +179,8 @@ def chosen_slot(prompt: str) -> dict[str, float]:
     return {"A": 0.9, "B": 0.1} if in_a else {"A": 0.1, "B": 0.9}
 
 
-def test_every_attack_is_judged_by_a_server() -> None:
+@pytest.mark.parametrize("judge", [ollama_judge, openai_judge])
+def test_every_attack_is_judged_by_a_server(judge: Callable[[OllamaServer], Judge]) -> None:
     """By name of the slot: a judge that finds the honest response by the fence finds it every time."""
-    found = verdicts(OllamaServer(answer=chosen_slot), TEXTS)
+    found = verdicts(OllamaServer(answer=chosen_slot), TEXTS, judge)
     assert [verdict.p_win for verdict in found] == pytest.approx([0.1] * len(TEXTS))
