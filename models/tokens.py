@@ -33,7 +33,12 @@ class Tokens:
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of plain text; a character that the vocabulary cannot spell is left out, as `tokenizers` does."""
         parts = self.unreadable.split(text) if self.unreadable else [text]
-        return tuple(token for part in parts for token in self.encoding.encode_ordinary(part))
+        try:
+            return tuple(token for part in parts for token in self.encoding.encode_ordinary(part))
+        except BaseException as error:  # tiktoken gives up on a million blanks with a panic, which is no Exception
+            if type(error).__name__ != "PanicException":
+                raise
+            raise ModelError(f"a text of {len(text):,} characters cannot be tokenized: shorten that row") from error
 
     def encode_prompt(self, text: str) -> tuple[int, ...]:
         """Token ids of a prompt in its template; marked special tokens (see `render_chat`) are control tokens."""

@@ -144,6 +144,12 @@ def test_decoding_gives_the_text_back(smollm2: tuple[Decoder, Tokens]) -> None:
     assert [t for t in texts if smollm2[1].decode(smollm2[1].encode(t)) != t] == []
 
 
+def test_a_million_blanks_are_one_line(smollm2: tuple[Decoder, Tokens]) -> None:
+    """tiktoken panics on them, past every `except Exception`."""
+    with pytest.raises(ModelError, match="1,000,000 characters cannot be tokenized"):
+        smollm2[1].encode(" " * 1_000_000)
+
+
 def test_every_token_of_smollm2_is_its_own(smollm2: tuple[Decoder, Tokens]) -> None:
     """As many tokens as the embedding has rows, and 17 of them special."""
     decoder, tokens = smollm2
