@@ -378,7 +378,7 @@ INTERRUPTS = {
     "a trial's log-probs": (bench, "measure_pairs", 1),
     "a trial's verdicts": (bench, "judge_completions", 0),
     "a trial's scores": (bench, "score_trial", 1),
-    "the comparisons": (bench, "compare_trials", 0),
+    "the comparisons": (bench, "conclude", 0),
     "the report": (bench, "build_report", 0),
 }
 
