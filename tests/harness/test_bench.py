@@ -579,7 +579,8 @@ def test_seeds_answer_the_same_prompts(place: Place) -> None:
 def test_a_judge_given_twice_is_asked_once(place: Place) -> None:
     """Its verdicts would count double."""
     run = place.run(judge="rule:length rule:length", recipes="sft")
-    assert len((run.folder / "trials" / "sft@0" / "verdicts.jsonl").read_text().splitlines()) == 6
+    verdicts = (run.folder / "trials" / "sft@0" / "verdicts.jsonl").read_text().splitlines()
+    assert len(verdicts) == 12  # six prompts, against the anchor's response and the chosen one
 
 
 @pytest.mark.parametrize(("budget", "pairs"), [("40pairs", 40), ("0.5epochs", 28)])
