@@ -410,7 +410,10 @@ def test_a_real_interrupt_ends_cleanly(place: Place) -> None:
     while process.poll() is None and not any(nodes.glob(".making-*/node")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    try:
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert (process.returncode, said.splitlines()[-1][:12], "Traceback" in said) == (130, "interrupted:", False)
     assert [path.name for path in nodes.iterdir() if path.is_dir()] == []
 
