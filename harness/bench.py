@@ -422,14 +422,16 @@ class _Conductor:
         return [anchor_itself(found[0]), *found] if found and begins_there else found
 
     def _answered(self, path: Path, kind: type[A], make: Callable[[Sequence[Pair]], Sequence[A]]) -> tuple[A, ...]:
-        """The records in the file; what is missing of the prompts that are asked now is made and added first."""
+        """The records of the prompts that are asked now; what the file lacks of them is made and added to it first."""
         kept = store.read_jsonl(path, kind) if path.exists() else ()
         there = {record.prompt_id for record in kept}
         missing = [prompt for prompt in self.ground.held_out if prompt.prompt_id not in there]
         if missing:
             self.journal.phase(DOING[path.name])
             store.write_jsonl(path, [*kept, *make(missing)])
-        return store.read_jsonl(path, kind)
+        # A session that was cut off while it added prompts may have left answers to more of them than are asked now.
+        asked = {prompt.prompt_id for prompt in self.ground.held_out}
+        return tuple(record for record in store.read_jsonl(path, kind) if record.prompt_id in asked)
 
     def _once(self, path: Path, kind: type[R], make: Callable[[], Sequence[R]]) -> tuple[R, ...]:
         """The records in the file, made first if it is not there."""

@@ -281,6 +281,18 @@ def test_the_widened_run_has_the_scores_of_a_wide_one(place: Place) -> None:
         assert mine["scores"]["gold_win_rate"] == theirs["scores"]["gold_win_rate"]
 
 
+def test_a_run_interrupted_while_it_adds_prompts_goes_on_to_the_same_report(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first trial has answered twelve prompts and the second six: the last look that was written down is six."""
+    with monkeypatch.context() as patch:
+        patch.setattr(bench, "judge_completions", after(3, bench.judge_completions))
+        assert place.run(precision="1pp").ended.code == 130
+    looks = json.loads((place.root / "run" / "looks.json").read_text())
+    assert [look["prompts"] for look in looks] == [6]
+    assert place.run(precision="1pp").report == place.run(name="whole", cache="other", precision="1pp").report
+
+
 def test_precision_that_is_reached_asks_no_more(place: Place) -> None:
     """All prompts agree, so the other 30% that three of ten could be are what is not known."""
     run = place.run(precision="30pp", eval_prompts=10)
