@@ -13,10 +13,8 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from harness.records import Score
-
-WIDEST = 0.4  # an interval wider than this says that the judge is too weak to correct
-LEVEL = 0.95
+from evals.statistics import LEVEL
+from harness.records import WIDEST_CORRECTED, Score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +50,7 @@ def corrected_win_rate(rate: float, error: float, n: int, judge: JudgeErrors) ->
 
 def too_weak(score: Score) -> bool:
     """Whether the judge behind a corrected rate is too weak to correct for."""
-    return score.high - score.low > WIDEST
+    return score.high - score.low > WIDEST_CORRECTED
 
 
 def _fieller(rate: float, error: float, judge: JudgeErrors, critical: float) -> tuple[float, float]:

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 
+from evals.seeds import residual_variance
+
 Values = npt.NDArray[np.float64]
 PASS, REGRESSION, CANNOT_TELL = "pass", "regression", "cannot tell"
 SETTLED = 0.8  # the chance to settle it that a number of prompts is asked for
@@ -189,13 +191,6 @@ def _between_seeds(before_SP: Values, now_SP: Values) -> _Between:
     parts = [float(side.mean(axis=1).var(ddof=1)) / len(side) for side in sides]
     if not sum(parts):
         return _Between(0.0, 1.0)
-    doubled = sum(_residual_variance(side) / side.size for side in sides)
+    doubled = sum(residual_variance(side) / side.size for side in sides)
     freedom = sum(parts) ** 2 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True))
     return _Between(max(0.0, sum(parts) - doubled), freedom)
-
-
-def _residual_variance(values_SP: Values) -> float:
-    """Of what neither the seed nor the prompt explains."""
-    freedom: int = (len(values_SP) - 1) * (values_SP.shape[1] - 1)
-    rest = values_SP - values_SP.mean(axis=0) - values_SP.mean(axis=1, keepdims=True) + values_SP.mean()
-    return float(np.square(rest).sum()) / freedom

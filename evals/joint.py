@@ -9,17 +9,16 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from scipy import stats
-
 from evals.correction import JudgeErrors, corrected_win_rate
 from evals.gold import CORRECTNESS_WEIGHT
+from evals.judging import CHECK
 from evals.length_control import Verdicts
-from evals.ranking import ANCHOR, by_reward, by_utility, rank_agreement, rank_trials, rewards_from
-from evals.statistics import LEVEL, mean_interval
+from evals.pooling import ANCHOR
+from evals.ranking import by_reward, by_utility, rank_agreement, rank_trials, rewards_from
+from evals.statistics import mean_interval, standard_error
 from harness.records import JointScores, JudgeCard, Ranking, Score, TrialScores, win_rate_by
 
 LENGTH = "length_tokens"
-CHECK = "the data's check"
 
 
 def joint_scores(
@@ -61,8 +60,7 @@ def _corrected(card: JudgeCard, trial: TrialScores) -> Score | None:
     if errors is None or len(values) < 2:
         return None
     mean = mean_interval(values, unit="share")
-    error = (mean.high - mean.low) / 2 / float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1))
-    return corrected_win_rate(mean.value, error, len(values), errors)
+    return corrected_win_rate(mean.value, standard_error(mean), len(values), errors)
 
 
 def judge_errors(card: JudgeCard) -> JudgeErrors | None:

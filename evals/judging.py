@@ -26,21 +26,10 @@ def judge_completions(
 
     With `chosen` against the data set's chosen response too. HarnessError where a judge is away.
     """
-    questions = [_question(p, a.text, b.text, "anchor") for p, a, b in zip(prompts, mine, theirs, strict=True)]
+    questions = [Question.of(p, a.text, b.text) for p, a, b in zip(prompts, mine, theirs, strict=True)]
     if chosen:
-        questions += [_question(p, a.text, p.chosen, "chosen") for p, a in zip(prompts, mine, strict=True)]
+        questions += [Question.of(p, a.text, p.chosen, against="chosen") for p, a in zip(prompts, mine, strict=True)]
     return [verdict for judge in judges for verdict in _ask(judge, questions)]
-
-
-def _question(prompt: Pair, mine: str, theirs: str, against: str) -> Question:
-    return Question(
-        prompt_id=prompt.prompt_id,
-        question=prompt.question,
-        first=mine,
-        second=theirs,
-        gold=prompt.gold,
-        against=against,
-    )
 
 
 def _ask(judge: Judge, questions: Sequence[Question]) -> tuple[Verdict, ...]:

@@ -12,6 +12,7 @@ Shapes: E entries (verdicts) · M trials · I prompts · K = 2M + 1 coefficients
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -74,7 +75,8 @@ class Verdicts:
         if not ((p_E >= 0) & (p_E <= 1)).all():
             raise ValueError("a verdict's probability lies in [0, 1]")
         names = tuple(dict.fromkeys(trial))
-        trial_E = np.array([{name: m for m, name in enumerate(names)}[t] for t in trial], dtype=np.intp)
+        place = {name: m for m, name in enumerate(names)}
+        trial_E = np.array([place[t] for t in trial], dtype=np.intp)
         places, prompt_E = np.unique(np.asarray(prompt, dtype=object), return_inverse=True)
         gap_E = np.asarray(length_trial, dtype=np.float64) - np.asarray(length_baseline, dtype=np.float64)
         return cls(
@@ -86,10 +88,21 @@ class Verdicts:
             prompts=len(places),
         )
 
-    @property
+    @functools.cached_property
     def constant(self) -> frozenset[str]:
         """Trials whose length difference never varies: nothing is controlled there."""
         return frozenset(name for m, name in enumerate(self.trials) if not self.length_E[self.trial_E == m].any())
+
+    @functools.cached_property
+    def design(self) -> Values:
+        """What each verdict's logit takes of the coefficients that prompts share, (E, K): the same in every refit."""
+        entries, count = len(self.p_E), len(self.trials)
+        design_EK = np.zeros((entries, 2 * count + 1))
+        rows = np.arange(entries)
+        design_EK[rows, self.trial_E] = 1.0
+        design_EK[:, count] = self.length_E
+        design_EK[rows, count + 1 + self.trial_E] = self.length_E
+        return design_EK
 
     def rates(self) -> dict[str, float]:
         """Trial → its controlled win rate."""
@@ -150,7 +163,7 @@ def _spread_lengths(gap_E: Values, trial_E: Places, trials: int) -> Values:
 def _fit(verdicts: Verdicts, weights_I: Values, fit: _Fit) -> _Fit:
     """Newton's method; each prompt's difficulty is eliminated from the linear system, since prompts do not meet."""
     weights_E = weights_I[verdicts.prompt_E]
-    design_EK = _design(verdicts)
+    design_EK = verdicts.design
     penalty_K = np.concatenate(
         (np.zeros(len(verdicts.trials) + 1), np.full(len(verdicts.trials), 2 * DEPARTURE_PENALTY))
     )
@@ -171,16 +184,6 @@ def _fit(verdicts: Verdicts, weights_I: Values, fit: _Fit) -> _Fit:
         short = min(1.0, LONGEST_STEP / max(np.abs(step_K).max(), np.abs(step_I).max(), 1e-300))
         fit = _Fit(shared_K=fit.shared_K - short * step_K, difficulty_I=fit.difficulty_I - short * step_I)
     return fit
-
-
-def _design(verdicts: Verdicts) -> Values:
-    entries, count = len(verdicts.p_E), len(verdicts.trials)
-    design_EK = np.zeros((entries, 2 * count + 1))
-    rows = np.arange(entries)
-    design_EK[rows, verdicts.trial_E] = 1.0
-    design_EK[:, count] = verdicts.length_E
-    design_EK[rows, count + 1 + verdicts.trial_E] = verdicts.length_E
-    return design_EK
 
 
 def _by_prompt(verdicts: Verdicts, values_E: Values) -> Values:

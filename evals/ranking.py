@@ -14,12 +14,12 @@ import numpy.typing as npt
 from scipy import stats
 from scipy.special import expit, logit
 
+from evals.pooling import ANCHOR
 from harness.records import Ranking, Score
 
 Values = npt.NDArray[np.float64]
 Outcome = Callable[[float, float], float]
 
-ANCHOR = "anchor"
 RESAMPLES = 1_000
 PRIOR = 0.5  # prompts won and lost by every pair besides what was seen: who wins everything stays finite
 STEPS = 500

@@ -2,8 +2,8 @@
 
 How far the means of two seeds of a recipe lie apart is known from few seeds only, so it is pooled over the recipes of a
 bench (as an analysis of variance pools it): recipes are taken to be equally fickle. Seven recipes with two seeds each
-give it 7 degrees of freedom, where one recipe alone gives it 1 and no honest interval. Pooled, intervals cover as they
-say in simulation (docs/log.md).
+give it 7 degrees of freedom, where one recipe alone gives it 1 and no honest interval. What pooled intervals cover in
+simulation is in docs/log.md: two seeds are few all the same.
 
 Shapes: S seeds by P prompts.
 """
@@ -47,7 +47,7 @@ def pooled_noise(recipes: Sequence[Values]) -> SeedNoise:
         raise ValueError("how far seeds lie apart is not known from one seed")
     freedom = [len(values_SP) - 1 for values_SP in several]
     means = [float(values_SP.mean(axis=1).var(ddof=1)) for values_SP in several]
-    residual = [_residual_variance(values_SP) / values_SP.shape[1] for values_SP in several]
+    residual = [residual_variance(values_SP) / values_SP.shape[1] for values_SP in several]
     prompts = min(values_SP.shape[1] for values_SP in several)
     return SeedNoise(
         float(np.average(means, weights=freedom)),
@@ -103,7 +103,7 @@ def _error(means_P: Values, noise: SeedNoise, share: float) -> _Error:
     return _Error(variance, float(stats.t.ppf((1 + LEVEL) / 2, freedom)), freedom)
 
 
-def _residual_variance(values_SP: Values) -> float:
+def residual_variance(values_SP: Values) -> float:
     """Of what neither the seed nor the prompt explains."""
     freedom: int = (len(values_SP) - 1) * (values_SP.shape[1] - 1)
     rest = values_SP - values_SP.mean(axis=0) - values_SP.mean(axis=1, keepdims=True) + values_SP.mean()

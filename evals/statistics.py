@@ -53,6 +53,11 @@ def mean_interval(values: Sequence[float], *, unit: str, clusters: Sequence[str]
     return Score(value=mean, low=mean - half, high=mean + half, n=count, unit=unit)
 
 
+def standard_error(score: Score) -> float:
+    """Of a mean, from its t interval by `mean_interval`."""
+    return (score.high - score.low) / 2 / float(stats.t.ppf((1 + LEVEL) / 2, score.n - 1))
+
+
 def proportion_interval(successes: float, n: int) -> Score:
     """Share of successes in n independent prompts, with Wilson's interval (1927); half successes may be.
 

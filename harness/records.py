@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 SCHEMA = 1  # of report.json
+WIDEST_CORRECTED = 0.4  # a corrected win rate with a wider interval says that its judge is too weak to correct for
 
 
 WinRateKind = Literal["", "strict", "controlled", "corrected", "chosen"]

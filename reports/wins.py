@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from harness.records import JudgeCard, Ranking, RunRecord, Score, TrialRecord, win_rate_by
+import dataclasses
+from collections.abc import Sequence
+
+from harness.records import WIDEST_CORRECTED, JudgeCard, Ranking, RunRecord, Score, TrialRecord, win_rate_by
 from reports.glossary import term
 from reports.numbers import MISSING, Cell, score_cell
 from reports.page import Table, table
@@ -10,7 +13,6 @@ from reports.text import one_line
 from reports.trials import display_name, score
 
 CHECK = "the data's check"
-WIDEST = 0.4  # a corrected win rate with a wider interval says that the judge is too weak to correct for
 
 
 def judged_table(run: RunRecord) -> Table:
@@ -18,35 +20,33 @@ def judged_table(run: RunRecord) -> Table:
     metrics = ["gold_win_rate", "gold_win_rate_controlled"]
     for card in run.judges:
         metrics += [win_rate_by(card.name), win_rate_by(card.name, "strict"), win_rate_by(card.name, "controlled")]
-    shown = [metric for metric in metrics if any(score(trial, metric) is not None for trial in run.trials)]
-    rows = tuple(
-        (Cell(display_name(run, trial)), *(score_cell(score(trial, metric)) for metric in shown))
-        for trial in run.trials
-    )
     note = (
         "Strict: a win only if both orders agree, else a tie. At equal length: fitted to all trials at once, as it "
         "would be if its responses were as long as the anchor's."
     )
-    return table("Wins against the anchor", ("Recipe", *(term(metric).title for metric in shown)), rows, note=note)
+    return _of_metrics(run, "Wins against the anchor", metrics, note)
 
 
 def corrected_table(run: RunRecord) -> Table:
     """Each judge's win rates as they would be without its errors, and its wins against the data's chosen responses."""
     metrics = [win_rate_by(card.name, kind) for card in run.judges for kind in ("corrected", "chosen")]
-    shown = [metric for metric in metrics if any(score(trial, metric) is not None for trial in run.trials)]
-    rows = tuple(
-        (Cell(display_name(run, trial)), *(score_cell(score(trial, metric)) for metric in shown))
-        for trial in run.trials
-    )
     note = (
         "Corrected for the sensitivity and specificity on the judge's card, on the assumption that it errs on these "
         "responses as it does on labelled pairs. An interval wider than 40 points says that the judge is too weak to "
         "be corrected for. Against chosen: how often the response beats the data set's own chosen one."
     )
-    titles = ("Recipe", *(term(metric).title for metric in shown))
-    return table(
-        "Without the judge's errors, and against the data's own responses", titles, rows if shown else (), note=note
+    found = _of_metrics(run, "Without the judge's errors, and against the data's own responses", metrics, note)
+    return found if len(found.columns) > 1 else dataclasses.replace(found, rows=())
+
+
+def _of_metrics(run: RunRecord, caption: str, metrics: Sequence[str], note: str) -> Table:
+    """A row a trial, a column for each of the metrics that any trial has."""
+    shown = [metric for metric in metrics if any(score(trial, metric) is not None for trial in run.trials)]
+    rows = tuple(
+        (Cell(display_name(run, trial)), *(score_cell(score(trial, metric)) for metric in shown))
+        for trial in run.trials
     )
+    return table(caption, ("Recipe", *(term(metric).title for metric in shown)), rows, note=note)
 
 
 def too_weak(run: RunRecord, card: JudgeCard) -> TrialRecord | None:
@@ -54,7 +54,7 @@ def too_weak(run: RunRecord, card: JudgeCard) -> TrialRecord | None:
     metric = win_rate_by(card.name, "corrected")
     wide = {trial.name: (_width(found), trial) for trial in run.trials if (found := score(trial, metric)) is not None}
     width, trial = max(wide.values(), key=lambda pair: pair[0], default=(0.0, None))
-    return trial if width > WIDEST else None
+    return trial if width > WIDEST_CORRECTED else None
 
 
 def _width(found: Score) -> float:

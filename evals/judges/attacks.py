@@ -204,17 +204,12 @@ def attack_win_rates(judge: Judge, pairs: Sequence[Pair]) -> dict[str, Score]:
     found: dict[str, list[Verdict]] = {attack.name: [] for attack in ATTACKS}
     for _, group in itertools.groupby(ATTACKS, lambda attack: attack.kind):  # all at once make long rows for a probe
         asked = [(attack, pair) for attack in group for pair in pairs]
-        verdicts = ask_both_orders(judge, [_question(attack, pair) for attack, pair in asked])
+        verdicts = ask_both_orders(
+            judge, [Question.of(pair, attack.response_to(pair.question), pair.chosen) for attack, pair in asked]
+        )
         for (attack, _), verdict in zip(asked, verdicts, strict=True):
             found[attack.name].append(verdict)
     return {name: share for name, verdicts in found.items() if (share := _win_share(verdicts)) is not None}
-
-
-def _question(attack: Attack, pair: Pair) -> Question:
-    response = attack.response_to(pair.question)
-    return Question(
-        prompt_id=pair.prompt_id, question=pair.question, first=response, second=pair.chosen, gold=pair.gold
-    )
 
 
 def _win_share(verdicts: Sequence[Verdict]) -> Score | None:

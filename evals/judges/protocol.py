@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.records import Gold, Verdict
+from harness.records import Gold, Pair, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,18 @@ class Question:
     second: str
     gold: Gold | None = None  # the truth of this prompt; only `rule:gold` looks at it
     against: str = "anchor"  # whose response is shown second; no judge looks at it
+
+    @classmethod
+    def of(cls, pair: Pair, first: str, second: str, *, against: str = "anchor") -> Question:
+        """Two responses to the pair's prompt."""
+        return cls(
+            prompt_id=pair.prompt_id,
+            question=pair.question,
+            first=first,
+            second=second,
+            gold=pair.gold,
+            against=against,
+        )
 
     def swap(self) -> Question:
         """The same question with the responses in the other order."""

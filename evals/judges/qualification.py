@@ -50,14 +50,14 @@ def qualify(
     and a repeat, in both orders), the rest two, and the first few two more, asked again. `tell` hears of each part.
     """
     measured = _draw(pairs, limit, seed)
-    questions = [_question(pair, pair.chosen, pair.rejected) for pair in measured]
+    questions = [Question.of(pair, pair.chosen, pair.rejected) for pair in measured]
     tell(f"{len(questions)} labelled pairs")
     labelled = ask_both_orders(judge, questions)
     if all(verdict.p_win is None for verdict in labelled):
         raise HarnessError(_unreadable(judge, labelled))
     made = heldout_contrasts(measured[:CONTRAST_PAIRS], donors=pairs, seed=seed)
     tell(f"{len(made)} responses that should lose")
-    verdicts = ask_both_orders(judge, [_question(c.pair, c.text, c.pair.chosen) for c in made])
+    verdicts = ask_both_orders(judge, [Question.of(c.pair, c.text, c.pair.chosen) for c in made])
     tell("some of the pairs again")
     again = ask_again(judge, questions, labelled, clock=clock)
     accuracy, rates = _outcome_share(labelled), error_rates(labelled, seed=seed)
@@ -97,10 +97,6 @@ def _draw(pairs: Sequence[Pair], limit: int | None, seed: int) -> list[Pair]:
         return list(pairs)
     drawn = np.random.default_rng(seed).choice(len(pairs), size=limit, replace=False)
     return [pairs[row] for row in sorted(drawn)]
-
-
-def _question(pair: Pair, first: str, second: str) -> Question:
-    return Question(prompt_id=pair.prompt_id, question=pair.question, first=first, second=second, gold=pair.gold)
 
 
 def _outcome_share(verdicts: Sequence[Verdict]) -> Score:

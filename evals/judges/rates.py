@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from evals.statistics import LEVEL, mean_interval, share_interval
+from evals.statistics import LEVEL, mean_interval, share_interval, standard_error
 from harness.records import Score, Verdict
 
 
@@ -54,8 +54,8 @@ def _rate(scored: Sequence[tuple[str, float]]) -> Rate:
 
 def _standard_error(values: Sequence[float], prompts: Sequence[str]) -> float:
     """The t interval's; where all prompts agree that is nothing, which no sample shows, so then Wilson's."""
-    found, quantile = mean_interval(values, unit="share", clusters=prompts), (1 + LEVEL) / 2
+    found = mean_interval(values, unit="share", clusters=prompts)
     if found.high - found.low > 1e-12:
-        return (found.high - found.low) / 2 / float(stats.t.ppf(quantile, found.n - 1))
+        return standard_error(found)
     found = share_interval(values, clusters=prompts)
-    return (found.high - found.low) / 2 / float(stats.norm.ppf(quantile))
+    return (found.high - found.low) / 2 / float(stats.norm.ppf((1 + LEVEL) / 2))

@@ -15,6 +15,7 @@ import pytest
 from scipy import stats
 
 from evals.drop import CANNOT_TELL, PASS, REGRESSION, Drop, measure_drop
+from tests.validity.worlds import three_errors
 
 Values = npt.NDArray[np.float64]
 SHARED = 0.6  # of an outcome's latent variance: what both sides find hard or easy
@@ -71,22 +72,17 @@ def simulate(world: World, margin: float, benches: int, rows: int = 1) -> Found:
     )
 
 
-def error(share: float, benches: int) -> float:
-    """Three standard errors of a simulated share."""
-    return 3 * float(np.sqrt(max(share, 0.01) * (1 - min(share, 0.99)) / benches))
-
-
 @pytest.mark.parametrize(("prompts", "rate"), [(100, 0.5), (100, 0.9), (400, 0.7)])
 def test_the_gate_keeps_its_promises(prompts: int, rate: float) -> None:
     found = simulate(World(1, prompts, rate), margin=0.08, benches=400)
     assert found.alarms <= ALARMS
-    assert found.passes <= ALARMS + error(ALARMS, 400)
-    assert abs(found.caught - found.printed) <= POINTS + error(found.caught, 400)
+    assert found.passes <= ALARMS + three_errors(ALARMS, 400)
+    assert abs(found.caught - found.printed) <= POINTS + three_errors(found.caught, 400)
 
 
 def test_seeds_that_differ_raise_no_more_alarms() -> None:
     found = simulate(World(3, 200, 0.7, noise=0.03), margin=0.08, benches=300)
-    assert found.alarms <= ALARMS + error(ALARMS, 300)
+    assert found.alarms <= ALARMS + three_errors(ALARMS, 300)
 
 
 def test_the_simulation_can_fail() -> None:
@@ -113,7 +109,7 @@ def test_in_full_with_one_seed(world: World, margin: float) -> None:
     found = simulate(world, margin, benches)
     print(world, margin, found)
     assert found.alarms <= ALARMS
-    assert found.passes <= ALARMS + error(ALARMS, benches) or margin * world.prompts < UNSEEN
+    assert found.passes <= ALARMS + three_errors(ALARMS, benches) or margin * world.prompts < UNSEEN
     assert -POINTS <= found.caught - found.printed <= MODEST
 
 
@@ -125,7 +121,7 @@ def test_in_full_with_three_seeds(world: World) -> None:
     found = simulate(world, 0.08, 2_000)
     print(world, found)
     assert found.alarms <= ALARMS
-    assert found.passes <= ALARMS + error(ALARMS, 2_000)
+    assert found.passes <= ALARMS + three_errors(ALARMS, 2_000)
     assert -POINTS <= found.caught - found.printed <= MODEST
 
 
