@@ -32,6 +32,7 @@ _SETTINGS = (
     Setting("models", lambda b: b.model_digest, lambda b: f"{b.model} ({b.model_digest[:SHOWN]})", "--model"),
     Setting("data", lambda b: b.data_digest, lambda b: f"{b.data} ({b.data_digest[:SHOWN]})", "--data"),
     Setting("templates", lambda b: b.template, lambda b: b.template, "--template"),
+    Setting("adapters", lambda b: b.adapter, lambda b: b.adapter or "none", "--adapter"),
     Setting("numbers of held-out prompts", lambda b: b.eval_prompts, lambda b: str(b.eval_prompts), "--eval-prompts"),
     Setting("length limits", lambda b: b.max_new_tokens, lambda b: f"{b.max_new_tokens} tokens", "--max-new-tokens"),
 )

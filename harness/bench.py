@@ -33,7 +33,6 @@ from harness import cache, store
 from harness.agenda import DOING, Agenda, fitting, qualifying, training
 from harness.described import describe
 from harness.engines.graph import TrainNode
-from harness.engines.local import LocalEngine
 from harness.errors import HarnessError
 from harness.events import Ahead, Part
 from harness.ground import Ground, Say, lay_ground
@@ -59,8 +58,7 @@ from harness.records import (
 from harness.resolution import resolve, settle_dtype
 from harness.settings import BenchFile, Resolved, refuse_another
 from harness.training.budget import parse_budget
-from harness.training.train import Execution
-from harness.trials import BenchPlan, Trial, plan_bench, trial_ledger
+from harness.trials import BenchPlan, Trial, engine_for, plan_bench, trial_ledger
 from harness.way import WAYPOINTS, Way, read_waypoints
 from models.failure import ModelError
 from models.language_model import LanguageModel
@@ -102,7 +100,7 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[]
     parse_budget(wanted.asked.budget)
     if wanted.asked.precision:
         parse_precision(wanted.asked.precision)
-    choices = choose(wanted.resolved.recipes if wanted.resolved else wanted.asked.recipes)
+    choices = choose(wanted.recipes)
     torch.set_num_threads(wanted.resolved.threads if wanted.resolved else torch.get_num_threads())
     root = cache.cache_root()
     ground = lay_ground(wanted.asked, root, say)
@@ -110,9 +108,9 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[]
     judges = [find_judge(spec, ground, dtype, root, say) for spec in wanted.asked.judges]
     bench = resolve(wanted, ground, choices, [judge.description for judge in judges], dtype, say)
     assert bench.resolved is not None
-    seeds = range(bench.asked.first_seed, bench.asked.first_seed + bench.asked.seeds)
-    plan = plan_bench(bench.resolved, ground, choices, seeds)
+    plan = plan_bench(bench.resolved, ground, choices, bench.seeds)
     folder.mkdir(parents=True, exist_ok=True)
+    say(ground.dataset.reading)  # here, where nothing is left that the user could have got wrong
     try:
         with FileLock(folder / ".lock", timeout=LOCK_SECONDS):
             refuse_another(folder, bench)  # again, now that no other run can begin here
@@ -140,14 +138,8 @@ class _Conductor:
         self.bench, self.resolved, self.ground, self.plan, self.judges = bench, resolved, ground, plan, judges
         self.folder, self.root, self.journal = folder, root, journal
         self.dtype: torch.dtype = getattr(torch, resolved.dtype)
-        self.engine = LocalEngine(
-            cache=root,
-            terms=plan.terms,
-            execution=Execution(dtype=self.dtype, micro_batch_tokens=resolved.micro_batch_tokens),
-            fresh=ground.fresh,
-            device=ground.device,
-            on_stage=lambda node: journal.phase(training(node)),
-            on_step=journal.step,
+        self.engine = engine_for(
+            plan, resolved, ground, root, on_stage=lambda node: journal.phase(training(node)), on_step=journal.step
         )
         self.way = Way(
             engine=self.engine,

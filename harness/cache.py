@@ -13,7 +13,8 @@ from filelock import FileLock, Timeout
 
 from harness.errors import HarnessError
 
-ABANDONED_SECONDS = 24 * 3600  # a node still being made after a day is what a killed run left
+BOUNDED = ("nodes", "rows")  # of the cache: checkpoints and log-probs, and large data as it was checked
+ABANDONED_SECONDS = 24 * 3600  # a folder still being made after a day is what a killed run left
 LIMIT_BYTES = 20 * 2**30  # about 37 checkpoints of the embedded model
 
 
@@ -46,11 +47,12 @@ def size_bytes(root: Path) -> int:
 
 
 def prune(root: Path, limit_bytes: int = LIMIT_BYTES) -> int:
-    """Delete the longest unused nodes until the cache is within its limit; the bytes that were freed."""
-    _clear_abandoned(root / "nodes")
-    # A hidden folder is a node that another run is making.
-    nodes = (f for f in (root / "nodes").glob("*") if f.is_dir() and not f.name.startswith("."))
-    folders = sorted(nodes, key=lambda f: f.stat().st_mtime)
+    """Delete the longest unused nodes and rows until the cache is within its limit; the bytes that were freed."""
+    for kind in BOUNDED:
+        _clear_abandoned(root / kind)
+    # A hidden folder is one that another run is making.
+    found = (f for kind in BOUNDED for f in (root / kind).glob("*") if f.is_dir() and not f.name.startswith("."))
+    folders = sorted(found, key=lambda f: f.stat().st_mtime)
     total, freed = size_bytes(root), 0
     for folder in folders:
         if total - freed <= limit_bytes:
@@ -62,7 +64,7 @@ def prune(root: Path, limit_bytes: int = LIMIT_BYTES) -> int:
     return freed
 
 
-def _clear_abandoned(nodes: Path) -> None:
-    for folder in nodes.glob(".*"):
+def _clear_abandoned(made: Path) -> None:
+    for folder in made.glob(".*"):
         if folder.is_dir() and time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)

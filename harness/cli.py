@@ -11,7 +11,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -57,12 +57,18 @@ def run(
         typer.Option(help="all, a group (core), names, globs or dpo:beta=0.2:reference=soft; commas between"),
     ] = "core",
     model: Annotated[
-        str, typer.Option(help="smollm2-135m, a folder in Hugging Face layout, or a .gguf file")
+        str, typer.Option(help="smollm2-135m, gpt2, hf:ORG/NAME@REVISION, a folder in Hugging Face layout, a .gguf")
     ] = "smollm2-135m",
     data: Annotated[
-        str, typer.Option(help="courtesy, rasbt, or a JSON or JSONL file (Alpaca or TRL columns)")
+        str, typer.Option(help="courtesy, rasbt, hf:ORG/NAME:split, or files of JSON, JSONL, CSV or Parquet")
     ] = "courtesy",
+    columns: Annotated[
+        str, typer.Option(help="which of the data's columns holds what: chosen=accepted,rejected=declined")
+    ] = "",
     template: Annotated[str, typer.Option(help="auto (follows the data), alpaca, plain or chat")] = "auto",
+    adapter: Annotated[
+        str, typer.Option(help="train this beside frozen weights: lora:r=16:alpha=32:target=all-linear")
+    ] = "",
     budget: Annotated[
         str, typer.Option(help="what one trial may train for: 60s, 10m, 12TFLOP, 800pairs, 2epochs")
     ] = "60s",
@@ -86,6 +92,13 @@ def run(
     ] = "auto",
     out: Annotated[Path | None, typer.Option(help="the run's folder  [default: runs/DATA-MODEL-BUDGET-DIGEST]")] = None,
     config: Annotated[Path | None, typer.Option(help="a bench.toml to run; flags given beside it overrule it")] = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="also show steps and scores in tensorboard[:DIR], wandb[:PROJECT], trackio[:PROJECT] or "
+            "mlflow[:EXPERIMENT]; may be repeated"
+        ),
+    ] = None,
     watch_only: Annotated[
         Path | None, typer.Option(metavar="RUN", help="follow the run that goes on in this folder, and start none")
     ] = None,
@@ -94,13 +107,23 @@ def run(
     if watch_only:
         _follow(context, watch_only)
         return
-    from harness.settings import BenchFile, absolute, absolute_judge, asked, default_folder, read_bench
+    from harness.settings import (
+        BenchFile,
+        absolute,
+        absolute_data,
+        absolute_judge,
+        asked,
+        default_folder,
+        read_bench,
+    )
 
     given = {
         "recipes": tuple(recipes.split(",")),
         "model": absolute(model),
-        "data": absolute(data),
+        "data": absolute_data(data),
+        "columns": tuple(filter(None, columns.split(","))),
         "template": template,
+        "adapter": adapter,
         "budget": budget,
         "seeds": seeds,
         "first_seed": first_seed,
@@ -114,7 +137,7 @@ def run(
     base = read_bench(config) if config else BenchFile(asked=asked(given))
     wanted = asked(base.asked.model_dump() | _explicit(context, given))
     bench = base if wanted == base.asked else BenchFile(asked=wanted)
-    _conduct(bench, out or default_folder(wanted))
+    _conduct(bench, out or default_folder(wanted), log or ())
 
 
 def _explicit(context: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
@@ -152,10 +175,12 @@ def _follow(context: typer.Context, folder: Path) -> None:
         raise typer.Exit(3)
 
 
-def _conduct(bench: BenchFile, folder: Path) -> None:
+def _conduct(bench: BenchFile, folder: Path, logs: Sequence[str]) -> None:
     """Run a bench in its folder, with progress on the terminal, and end with the table."""
     from harness.bench import run_bench
     from harness.doctor import ollama_models
+    from harness.loggers.registry import make_loggers
+    from harness.loggers.relay import LoggedWatch
     from harness.progress import Terminal, Watch
     from reports.load import load_run
     from reports.terminal import print_report
@@ -171,9 +196,10 @@ def _conduct(bench: BenchFile, folder: Path) -> None:
 
     def make_watch() -> Watch:
         reading.stop()
-        return Watch(progress)
+        return LoggedWatch(progress, loggers, folder)
 
     try:
+        loggers = make_loggers(logs, folder)
         if progress.is_terminal:
             reading.start()
         outcome = run_bench(bench, folder, say, make_watch)
@@ -280,6 +306,26 @@ def compare(
 
 
 @app.command()
+def export(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="a trial as the report names it, or anchor")],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="the folder to write, a new one")],
+    to: Annotated[
+        str, typer.Option(help="hf (transformers, vLLM), gguf (llama.cpp, Ollama), or peft (an adapter alone)")
+    ] = "hf",
+    dtype: Annotated[
+        str, typer.Option(help="hf's weights: float32, as they were scored, or bfloat16 or float16, half the size")
+    ] = "float32",
+) -> None:
+    """Take a trial's final checkpoint out, with tokenizer and a card of its scores. Trains it again if it is lost."""
+    from harness.exporting import ExportCommand
+    from harness.progress import Terminal
+
+    command = ExportCommand(run=run_folder, trial=trial, to=to, out=out, dtype=dtype)
+    command.carry_out(Terminal(), Terminal(stderr=True))
+
+
+@app.command()
 def gate(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of the run to check")],
     baseline: Annotated[
@@ -319,8 +365,11 @@ def judge(
         list[str] | None, typer.Option(help="a judge as for run; may be repeated (probe, where none is given)")
     ] = None,
     data: Annotated[
-        str, typer.Option(help="courtesy, rasbt, or a JSON or JSONL file (Alpaca or TRL columns)")
+        str, typer.Option(help="courtesy, rasbt, hf:ORG/NAME:split, or files of JSON, JSONL, CSV or Parquet")
     ] = "courtesy",
+    columns: Annotated[
+        str, typer.Option(help="which of the data's columns holds what: chosen=accepted,rejected=declined")
+    ] = "",
     model: Annotated[
         str, typer.Option(help="the model of the bench: the data has to fit it, and a probe may share it")
     ] = "smollm2-135m",
@@ -337,11 +386,12 @@ def judge(
     """Can this judge be believed? Fit and qualify it, train nothing. Exit 0 if all qualify, 1 if one does not."""
     from harness.judging import JudgeCommand
     from harness.progress import Terminal
-    from harness.settings import absolute, absolute_judge, asked
+    from harness.settings import absolute, absolute_data, absolute_judge, asked
 
     given = {
         "model": absolute(model),
-        "data": absolute(data),
+        "data": absolute_data(data),
+        "columns": tuple(filter(None, columns.split(","))),
         "template": template,
         "judges": tuple(map(absolute_judge, judge or ["probe"])),
         "eval_prompts": pairs,
@@ -349,6 +399,27 @@ def judge(
         "dtype": dtype,
     }
     command = JudgeCommand(asked=asked(given), attacks=attacks, out=out)
+    raise typer.Exit(command.carry_out(Terminal(), Terminal(stderr=True)))
+
+
+@app.command()
+def data(
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="courtesy, rasbt, hf:ORG/NAME:split, a file, a folder or a pattern")
+    ],
+    columns: Annotated[
+        str, typer.Option(help="which of its columns holds what: chosen=accepted,rejected=declined")
+    ] = "",
+    template: Annotated[str, typer.Option(help="auto (follows the data), alpaca, plain or chat")] = "auto",
+    model: Annotated[str | None, typer.Option(help="tell lengths in the tokens of this model too")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="write it for a program")] = False,
+) -> None:
+    """Show what is understood of preference data. Exit 0, or 1 where a bench would refuse it."""
+    from harness.inspecting import DataCommand
+    from harness.progress import Terminal
+
+    named = tuple(filter(None, columns.split(",")))
+    command = DataCommand(source=source, columns=named, template=template, model=model, as_json=as_json)
     raise typer.Exit(command.carry_out(Terminal(), Terminal(stderr=True)))
 
 

@@ -41,4 +41,5 @@ def describe(
         command="python -m harness run --config bench.toml --out again",
         failed=dict(failed),
         max_new_tokens=asked.max_new_tokens,
+        adapter=ground.terms.adapter.spec if ground.terms.adapter is not None else "",
     )

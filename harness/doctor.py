@@ -9,6 +9,8 @@ import torch
 
 from harness import __version__, cache
 from harness.training.machine import choose_device, choose_dtype
+from models.hub_faults import cache_folder
+from models.hub_fetch import is_offline
 
 
 def examine(*, prune: bool) -> Iterator[str]:
@@ -21,6 +23,7 @@ def examine(*, prune: bool) -> Iterator[str]:
     if prune:
         yield f"pruned   {cache.prune(root) / 2**30:.1f} GiB"
     yield f"cache    {root}: {cache.size_bytes(root) / 2**30:.1f} of {cache.LIMIT_BYTES / 2**30:.0f} GiB"
+    yield f"hub      {cache_folder()}{' (not asked: HF_HUB_OFFLINE is set)' if is_offline() else ''}"
     yield f"ollama   {_ollama()}"
 
 

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from harness.data.columns import Columns
 from harness.data.rows import DataSet, load_pairs
 from harness.data.splits import split_pairs
 from harness.errors import HarnessError
 from harness.records import Gold, HeldOutPrompt, Pair, Splits
 from harness.settings import Asked
+from harness.tokenised import ChosenRows, TokenRows, within_context
 from harness.training.budget import FLOPS_PER_BYTE
 from harness.training.machine import choose_device
 from harness.training.plan import Terms
 from models.decoder import Decoder
-from models.language_model import make_row
+from models.lora import Lora, parse_lora
+from models.low_rank import with_adapter
 from models.sources import ModelSource, find_model
 from models.tokens import Tokens
 
 LABELLED_PROMPTS = 2  # prompts whose pairs are read for each that is answered: reading is cheap, and narrows intervals
+TOLD_ROWS = 250_000
 Say = Callable[[str], None]
 
 
@@ -60,21 +64,34 @@ class Ground:
             for p in self.held_out
         )
 
+    @property
+    def rows_digest(self) -> str:
+        """Of the training pairs as the model reads them."""
+        assert isinstance(self.terms.pair_rows, TokenRows)
+        return self.terms.pair_rows.digest
+
     def fresh(self) -> Decoder:
-        """A copy of the model's own weights, to train."""
-        return copy.deepcopy(self.model)
+        """A copy of the model's own weights, to train; with an adapter, the weights themselves, which it shares."""
+        adapter = self.terms.adapter
+        return copy.deepcopy(self.model) if adapter is None else with_adapter(self.model, adapter)
+
+    def hollow(self) -> Decoder:
+        """The same, to be given a checkpoint's weights."""
+        return self.model.hollow() if self.terms.adapter is None else self.fresh()
 
 
 def lay_ground(asked: Asked, root: Path, say: Say) -> Ground:
     """Fetch and read the model and the data. HarnessError or ModelError where they are wrong or do not fit."""
     device = choose_device()
+    adapter = parse_lora(asked.adapter) if asked.adapter else None
+    Columns.parse(asked.columns)  # a typo is told before the model is read
     source = find_model(asked.model, root, say)
     model, tokens = source.load()
-    dataset = load_pairs(asked.data, asked.template, render_chat=tokens.render_chat, cache=root)
-    for warning in dataset.warnings:
-        say(warning)
+    if adapter is not None:
+        adapter.projections(model.architecture)  # refuses a target that the model lacks, before data is read
+    dataset = read_data(asked, tokens, root, say)
+    dataset = within_context(dataset, tokens, model.architecture.context, asked.max_new_tokens, say)
     splits = split_pairs(dataset)
-    _refuse_too_long(model.architecture.context, tokens, splits, asked.max_new_tokens)
     prompts = _one_a_prompt(splits.test)
     held_out = prompts[: asked.eval_prompts]
     _refuse_too_few(dataset.name, splits, held_out)
@@ -88,12 +105,26 @@ def lay_ground(asked: Asked, root: Path, say: Say) -> Ground:
         held_out=held_out,
         askable=prompts,
         labelled=tuple(pair for pair in splits.test if pair.prompt_id in read),
-        terms=_terms(model, tokens, splits, asked.batch_pairs),
+        terms=_terms(model, tokens, splits, asked.batch_pairs, adapter),
         device=device,
     )
 
 
-def _one_a_prompt(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
+def read_data(asked: Asked, tokens: Tokens, root: Path, say: Say) -> DataSet:
+    """The data in the model's template. What was left out of it is said."""
+
+    def tell(rows: int) -> None:
+        if rows % TOLD_ROWS == 0:
+            say(f"{rows:,} rows of {asked.data} read")
+
+    chat = tokens.render_chat
+    dataset = load_pairs(asked.data, asked.template, columns=asked.columns, render_chat=chat, cache=root, tell=tell)
+    for warning in dataset.warnings:
+        say(warning)
+    return dataset
+
+
+def _one_a_prompt(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     first: dict[str, Pair] = {}
     for pair in pairs:
         first.setdefault(pair.prompt_id, pair)
@@ -110,23 +141,14 @@ def _refuse_too_few(name: str, splits: Splits, held_out: tuple[Pair, ...]) -> No
             )
 
 
-def _terms(model: Decoder, tokens: Tokens, splits: Splits, batch_pairs: int) -> Terms:
+def _terms(model: Decoder, tokens: Tokens, splits: Splits, batch_pairs: int, adapter: Lora | None) -> Terms:
+    a, rows = model.architecture, TokenRows(tokens, splits.train)
     return Terms(
-        architecture=model.architecture,
-        weights=sum(p.numel() for p in model.parameters()),
-        pair_rows=[make_row(tokens, p.prompt, (p.chosen, p.rejected)) for p in splits.train],
-        chosen_rows=[make_row(tokens, p.prompt, (p.chosen,)) for p in splits.train],
+        architecture=a,
+        weights=sum(p.numel() for p in model.parameters()) if adapter is None else adapter.weights(a),
+        pair_rows=rows,
+        chosen_rows=ChosenRows(rows),
         batch_pairs=batch_pairs,
         flops_per_byte=FLOPS_PER_BYTE,
+        adapter=adapter,
     )
-
-
-def _refuse_too_long(context: int, tokens: Tokens, splits: Splits, new_tokens: int) -> None:
-    for pair in (*splits.train, *splits.judge, *splits.test):
-        row = make_row(tokens, pair.prompt, (pair.chosen, pair.rejected))
-        longest = len(row.prompt) + max(*(len(y) for y in row.responses), new_tokens)
-        if longest > context:
-            raise HarnessError(
-                f"the prompt {pair.question[:60]!r} takes {longest:,} tokens with its response, and the model's "
-                f"context is {context:,}: shorten or drop that row, or choose a model with a longer context"
-            )

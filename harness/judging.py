@@ -54,6 +54,7 @@ class JudgeCommand:
             ground = lay_ground(self.asked, root, phases.say)
             dtype = settle_dtype(BenchFile(asked=self.asked), ground.device)
             judges = [find_judge(spec, ground, dtype, root, phases.say) for spec in self.asked.judges]
+            phases.say(ground.dataset.reading)
             measured = [self._measure(judge, ground, phases) for judge in judges]
         for card, attacks in measured:
             print_card(card, console)

@@ -6,6 +6,7 @@ Nothing here imports torch. Log-probs are natural and summed over the response's
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -57,9 +58,9 @@ class Pair:
 class Splits:
     """The three parts of a data set; no prompt_id is in two of them."""
 
-    train: tuple[Pair, ...]
-    judge: tuple[Pair, ...]  # judges are fitted on these
-    test: tuple[Pair, ...]  # everything reported is measured on these
+    train: Sequence[Pair]
+    judge: Sequence[Pair]  # judges are fitted on these
+    test: Sequence[Pair]  # everything reported is measured on these
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -441,6 +442,7 @@ class BenchRecord:
     max_new_tokens: int | None = None  # length limit of a completion; None in records from before it was kept
     runs: tuple[JoinedRun, ...] = ()  # those of a joined report; empty for a run of its own
     run_notes: tuple[str, ...] = ()  # what differs between them, a sentence each
+    adapter: str = ""  # "lora:r=16:alpha=32:target=all-linear:lr=10"; empty where all weights were trained
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from harness.training.machine import calibrate, choose_dtype
 from harness.training.train import Execution
 
 MICRO_BATCH_TOKENS = 2048
+# An adapter has little else in memory than activations, so smaller parts of a step pay; they cost no time.
+ADAPTER_MICRO_BATCH_TOKENS = 512
 
 
 def settle_dtype(bench: BenchFile, device: torch.device) -> torch.dtype:
@@ -34,9 +36,11 @@ def resolve(
     `judges` are their descriptions, digests of their models included.
     """
     if bench.resolved is not None:
-        _refuse_other_contents(bench, ground, judges)
+        refuse_other_contents(bench, {"model": ground.source.digest, "data": ground.dataset.digest})
+        _refuse_other_judges(bench, judges)
         return bench
-    execution = Execution(dtype=dtype, micro_batch_tokens=MICRO_BATCH_TOKENS)
+    micro_batch_tokens = MICRO_BATCH_TOKENS if ground.terms.adapter is None else ADAPTER_MICRO_BATCH_TOKENS
+    execution = Execution(dtype=dtype, micro_batch_tokens=micro_batch_tokens)
     resolved = Resolved(
         recipes=tuple(choice.spec for choice in choices),
         model_digest=ground.source.digest,
@@ -44,24 +48,26 @@ def resolve(
         judges=tuple(judges),
         dtype="bfloat16" if dtype == torch.bfloat16 else "float32",
         threads=torch.get_num_threads(),
-        micro_batch_tokens=MICRO_BATCH_TOKENS,
+        micro_batch_tokens=micro_batch_tokens,
         **_budget(bench.asked.budget, ground, execution, say),
     )
     return BenchFile(asked=bench.asked, resolved=resolved)
 
 
-def _refuse_other_contents(bench: BenchFile, ground: Ground, judges: Sequence[str]) -> None:
+def refuse_other_contents(bench: BenchFile, digests: Mapping[str, str]) -> None:
+    """HarnessError where the model or the data has another digest than the one that the bench was resolved with."""
     assert bench.resolved is not None
-    contents = {
-        "model": (ground.source.digest, bench.resolved.model_digest),
-        "data": (ground.dataset.digest, bench.resolved.data_digest),
-    }
-    for name, (found, expected) in contents.items():
+    for name, found in digests.items():
+        expected = getattr(bench.resolved, f"{name}_digest")
         if found != expected:
             raise HarnessError(
                 f"{name} {getattr(bench.asked, name)!r} is not what this bench was made with (sha256 {found[:12]}…, "
                 f"not {expected[:12]}…): bring that one, or start another bench with --out"
             )
+
+
+def _refuse_other_judges(bench: BenchFile, judges: Sequence[str]) -> None:
+    assert bench.resolved is not None
     before = dict(zip(bench.asked.judges, bench.resolved.judges, strict=False))
     for name, description in zip(bench.asked.judges, judges, strict=True):
         if description != before.get(name):

@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from harness import store
 from harness.errors import HarnessError
+from models.hub import SHORT_NAMES
 
 M = TypeVar("M", bound=BaseModel)
 _ABOVE_ZERO = Field(gt=0, allow_inf_nan=False)
-NAMES = ("smollm2-135m", "courtesy", "rasbt")  # models and data that no path of the same name can hide
+# Models and data that no path of the same name can hide.
+NAMES = ("smollm2-135m", *SHORT_NAMES, "courtesy", "rasbt", "rasbt-instructions")
 
 
 class Asked(BaseModel):
@@ -27,6 +29,8 @@ class Asked(BaseModel):
     model: str = "smollm2-135m"
     data: str = "courtesy"
     template: str = "auto"
+    columns: tuple[str, ...] = ()  # "chosen=accepted": which of the data's columns holds what
+    adapter: str = ""  # "lora:r=16": what is trained beside frozen weights; all weights are, where it is empty
     recipes: tuple[str, ...] = ("core",)
     budget: str = "60s"
     seeds: int = Field(default=1, ge=1, le=1000)
@@ -78,6 +82,16 @@ class BenchFile(BaseModel):
     resolved: Resolved | None = None
 
     @property
+    def recipes(self) -> tuple[str, ...]:
+        """As they were resolved, else as they were asked for."""
+        return self.resolved.recipes if self.resolved else self.asked.recipes
+
+    @property
+    def seeds(self) -> range:
+        """Of every recipe's trials."""
+        return range(self.asked.first_seed, self.asked.first_seed + self.asked.seeds)
+
+    @property
     def digest(self) -> str:
         """Of everything in it."""
         return store.digest(self.model_dump(mode="json"))
@@ -122,8 +136,16 @@ def first_fault(error: ValidationError) -> str:
 
 def absolute(source: str) -> str:
     """A path that exists, made independent of the folder that the command was typed in; a name stays a name."""
-    path = Path(os.path.expanduser(source))
-    return str(path.resolve()) if source.strip() and source not in NAMES and path.exists() else source
+    if source.startswith("transformers:"):
+        return f"transformers:{absolute(source.removeprefix('transformers:'))}"
+    path, elsewhere = Path(os.path.expanduser(source)), source in NAMES or source.startswith("hf:")
+    return str(path.resolve()) if source.strip() and not elsewhere and path.exists() else source
+
+
+def absolute_data(source: str) -> str:
+    """The same of data, of which a pattern may name several files."""
+    pattern = any(mark in source for mark in "*?[") and not source.startswith("hf:")
+    return os.path.abspath(os.path.expanduser(source)) if pattern else absolute(source)
 
 
 def absolute_judge(judge: str) -> str:

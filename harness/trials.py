@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -16,10 +17,11 @@ from harness.ground import Ground
 from harness.recipes.recipe import Stage
 from harness.recipes.registry import Choice
 from harness.recipes.sft import ANCHOR
-from harness.records import Ledger
+from harness.records import Ledger, TrainStep
 from harness.settings import Resolved
 from harness.training.budget import Budget
 from harness.training.plan import Terms
+from harness.training.train import Execution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +64,33 @@ def plan_bench(resolved: Resolved, ground: Ground, choices: Sequence[Choice], se
 
 def _ground_digest(resolved: Resolved, ground: Ground) -> str:
     """Of everything besides its plan that a checkpoint hangs on."""
-    rows = [(row.prompt, row.responses) for row in ground.terms.pair_rows]
+    rows = ground.rows_digest
     machine = (resolved.dtype, resolved.threads, resolved.micro_batch_tokens, ground.device.type, torch.__version__)
-    return store.digest(resolved.model_digest, rows, machine, code_digest())
+    adapter = [ground.terms.adapter.spec] if ground.terms.adapter is not None else []
+    return store.digest(resolved.model_digest, rows, machine, code_digest(), *adapter)
+
+
+def engine_for(
+    plan: BenchPlan,
+    resolved: Resolved,
+    ground: Ground,
+    root: Path,
+    *,
+    on_stage: Callable[[TrainNode], None],
+    on_step: Callable[[TrainStep], None],
+) -> LocalEngine:
+    """What trains the plan's nodes on this machine, and keeps them in the cache at `root`."""
+    dtype: torch.dtype = getattr(torch, resolved.dtype)
+    return LocalEngine(
+        cache=root,
+        terms=plan.terms,
+        execution=Execution(dtype=dtype, micro_batch_tokens=resolved.micro_batch_tokens),
+        fresh=ground.fresh,
+        hollow=ground.hollow,
+        device=ground.device,
+        on_stage=on_stage,
+        on_step=on_step,
+    )
 
 
 def trial_ledger(trial: Trial, trials: Sequence[Trial], engine: LocalEngine, resolved: Resolved) -> Ledger:

@@ -15,7 +15,7 @@ from evals.waypoints import Few, Seen, choose_few, observe
 from harness import store
 from harness.cache import node_folder
 from harness.engines.graph import TrainNode
-from harness.engines.local import LocalEngine, load_policy
+from harness.engines.local import LocalEngine
 from harness.ground import Ground
 from harness.records import Waypoint
 from models.language_model import LanguageModel
@@ -56,8 +56,7 @@ class Way:
         return store.read_jsonl(path, Seen)
 
     def _look(self, node: TrainNode, step: int, file: Path, seed: int) -> Seen:
-        decoder = load_policy(self.engine.terms.architecture, file, self.ground.device)
-        policy = LanguageModel.of(decoder, self.ground.tokens, self.dtype)
+        policy = LanguageModel.of(self.engine.restore(file), self.ground.tokens, self.dtype)
         evidence = observe(policy, self.anchor(), self.few, limit=self.limit, seed=self.seed + seed)
         return Seen(step=step, spent=node.plan.steps[step - 1].spent_after, evidence=evidence)
 

@@ -1,4 +1,4 @@
-"""One decoder for the Llama and GPT-2 families, over a flat stream of tokens.
+"""One decoder for all families that we know, over a flat stream of tokens.
 
 Rows are not padded: N tokens of any number of rows lie one after another, and only attention, which is handed in
 (`Attend`), knows which of them see each other. Shapes: N tokens · D width · H heads · K key/value heads · E head width.
@@ -9,13 +9,14 @@ The residual stream and the norms stay in float32; matrices are multiplied in th
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.architecture import Architecture
+from models.architecture import Architecture, RopeScaling
 
 # (layer, query_NHE, key_NKE, value_NKE) → out_NHE
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -28,9 +29,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.architecture = a = architecture
         self.embedding = nn.Embedding(a.vocabulary, a.width)
-        self.positions = nn.Embedding(a.context, a.width) if a.family == "gpt2" else None
+        self.positions = None if a.rotary else nn.Embedding(a.context, a.width)
         self.blocks = nn.ModuleList(Block(a) for _ in range(a.depth))
-        self.norm = Norm(a)
+        self.norm = Norm(a, a.width)
         self.untied_head = None if a.tied else nn.Linear(a.width, a.vocabulary, bias=False)
 
     @property
@@ -48,6 +49,8 @@ class Decoder(nn.Module):
         """Final normed hidden states (N, D), and the residual stream after each block in `keep`; both float32."""
         assert tokens_N.shape == positions_N.shape
         x_ND = self.embedding(tokens_N).float()
+        if self.architecture.scaled_embedding:
+            x_ND = x_ND * math.sqrt(self.architecture.width)
         rotation = None
         if self.positions is not None:
             x_ND = x_ND + self.positions(positions_N).float()
@@ -59,6 +62,11 @@ class Decoder(nn.Module):
             if layer in keep:
                 kept.append(x_ND)
         return self.norm(x_ND), kept
+
+    def hollow(self) -> Decoder:
+        """The same module without weights (on the meta device): `load_state_dict(…, assign=True)` gives it others."""
+        with torch.device("meta"):
+            return Decoder(self.architecture)
 
     def in_dtype(self, dtype: torch.dtype) -> Decoder:
         """A frozen copy with its matrices already in `dtype`: same numbers as casting at each use, half the reading.
@@ -82,13 +90,14 @@ class Block(nn.Module):
     def __init__(self, a: Architecture) -> None:
         super().__init__()
         self.a = a
-        self.attention_norm = Norm(a)
-        self.qkv = nn.Linear(a.width, a.attention_width + 2 * a.kv_width, bias=a.biased)
-        self.out = nn.Linear(a.attention_width, a.width, bias=a.biased)
-        self.feed_norm = Norm(a)
-        gates = 2 if a.family == "llama" else 1
-        self.up = nn.Linear(a.width, gates * a.hidden, bias=a.biased)  # llama: gate and up, one above the other
-        self.down = nn.Linear(a.hidden, a.width, bias=a.biased)
+        self.attention_norm = Norm(a, a.width)
+        self.qkv = nn.Linear(a.width, a.attention_width + 2 * a.kv_width, bias=a.qkv_bias)
+        self.query_norm = Norm(a, a.head_width) if a.qk_norm else None
+        self.key_norm = Norm(a, a.head_width) if a.qk_norm else None
+        self.out = nn.Linear(a.attention_width, a.width, bias=a.out_bias)
+        self.feed_norm = Norm(a, a.width)
+        self.up = nn.Linear(a.width, a.gates * a.hidden, bias=a.feed_bias)  # gate and up, one above the other
+        self.down = nn.Linear(a.hidden, a.width, bias=a.feed_bias)
 
     def forward(
         self, x_ND: Tensor, layer: int, attend: Attend, rotation: tuple[Tensor, Tensor] | None, dtype: torch.dtype
@@ -102,44 +111,70 @@ class Block(nn.Module):
         query_NHE = query.unflatten(-1, (a.heads, a.head_width))
         key_NKE = key.unflatten(-1, (a.kv_heads, a.head_width))
         value_NKE = value.unflatten(-1, (a.kv_heads, a.head_width))
+        if self.query_norm is not None and self.key_norm is not None:
+            query_NHE, key_NKE = self.query_norm(query_NHE).to(x_ND.dtype), self.key_norm(key_NKE).to(x_ND.dtype)
         if rotation is not None:
             query_NHE, key_NKE = rotate(query_NHE, rotation), rotate(key_NKE, rotation)
         return multiply(attend(layer, query_NHE, key_NKE, value_NKE).flatten(-2), self.out)
 
     def feed(self, x_ND: Tensor) -> Tensor:
-        if self.a.family == "gpt2":
-            return multiply(F.gelu(multiply(x_ND, self.up), approximate="tanh"), self.down)
+        if not self.a.gated:
+            return multiply(self.activate(multiply(x_ND, self.up)), self.down)
         gate, up = multiply(x_ND, self.up).chunk(2, dim=-1)
-        return multiply(F.silu(gate) * up, self.down)
+        return multiply(self.activate(gate) * up, self.down)
+
+    def activate(self, x_NF: Tensor) -> Tensor:
+        return F.silu(x_NF) if self.a.activation == "silu" else F.gelu(x_NF, approximate="tanh")
 
 
 class Norm(nn.Module):
-    """RMSNorm (arXiv:1910.07467) for llama, LayerNorm for gpt2; float32 throughout."""
+    """RMSNorm (arXiv:1910.07467) or LayerNorm of the last dimension; float32 throughout."""
 
-    def __init__(self, a: Architecture) -> None:
+    def __init__(self, a: Architecture, width: int) -> None:
         super().__init__()
-        self.eps = a.norm_eps
-        self.weight = nn.Parameter(torch.ones(a.width))
-        self.bias = nn.Parameter(torch.zeros(a.width)) if a.biased else None
+        self.eps, self.offset = a.norm_eps, a.norm_offset
+        self.weight = nn.Parameter(torch.full((width,), 1 - a.norm_offset))
+        self.bias = nn.Parameter(torch.zeros(width)) if a.norm == "layer" else None
 
-    def forward(self, x_ND: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight + self.offset if self.offset else self.weight
         if self.bias is None:
-            return F.rms_norm(x_ND, self.weight.shape, self.weight, self.eps)
-        return F.layer_norm(x_ND, self.weight.shape, self.weight, self.bias, self.eps)
+            return F.rms_norm(x.float(), weight.shape, weight, self.eps)
+        return F.layer_norm(x.float(), weight.shape, weight, self.bias, self.eps)
 
 
 def multiply(x_ND: Tensor, linear: nn.Linear) -> Tensor:
-    """The linear layer in the input's dtype, whatever dtype its weights are kept in."""
+    """The linear layer in the input's dtype, whatever dtype its weights are kept in; with its adapter if it has one."""
     bias = None if linear.bias is None else linear.bias.to(x_ND.dtype)
+    if (adapter := getattr(linear, "adapter", None)) is not None:  # models/low_rank.py
+        adapted: Tensor = adapter(x_ND, linear.weight, bias)
+        return adapted
     return F.linear(x_ND, linear.weight.to(x_ND.dtype), bias)
 
 
 def rotary(positions_N: Tensor, a: Architecture) -> tuple[Tensor, Tensor]:
     """Cosine and sine of each position's angles, each (N, 1, E) (RoFormer, arXiv:2104.09864, in two halves)."""
-    steps = torch.arange(0, a.head_width, 2, device=positions_N.device, dtype=torch.float32) / a.head_width
-    angles_NE = positions_N[:, None].float() * a.rope_base**-steps
+    turns_E = turns(a, positions_N.device)
+    if a.rope_scaling is not None:
+        turns_E = turns_E / slowing(turns_E, a.rope_scaling)
+    angles_NE = positions_N[:, None].float() * turns_E
     angles_NE = torch.cat((angles_NE, angles_NE), dim=-1)[:, None, :]
     return angles_NE.cos(), angles_NE.sin()
+
+
+def turns(a: Architecture, device: torch.device | None = None) -> Tensor:
+    """What each pair of features turns by from token to token where nothing slows it, radians, (E / 2,)."""
+    steps = torch.arange(0, a.head_width, 2, device=device, dtype=torch.float32) / a.head_width
+    return a.rope_base**-steps
+
+
+def slowing(turns_E: Tensor, scaling: RopeScaling) -> Tensor:
+    """What each of the turns is divided by."""
+    if scaling.kind == "linear":
+        return torch.full_like(turns_E, scaling.factor)
+    done_E = scaling.original * turns_E / (2 * math.pi)
+    kept_E = ((done_E - scaling.low) / (scaling.high - scaling.low)).clamp(0, 1)
+    return 1 / ((1 - kept_E) / scaling.factor + kept_E)
 
 
 def rotate(x_NHE: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:

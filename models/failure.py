@@ -3,3 +3,7 @@
 
 class ModelError(Exception):
     """One line: what happened, the value, and what to do."""
+
+
+class ForeignModelError(ModelError):
+    """A model that our decoder does not compute; transformers may."""

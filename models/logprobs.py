@@ -58,7 +58,8 @@ class _TargetLogps(torch.autograd.Function):
     def backward(ctx, grad_M):  # type: ignore[no-untyped-def]
         hidden_MD, head_VD, targets_M, norms_M = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden_MD)
-        grad_head = torch.zeros_like(head_VD)
+        # An adapter leaves the head frozen: it needs no gradient then, nor the memory for one.
+        grad_head = torch.zeros_like(head_VD) if ctx.needs_input_grad[1] else None
         for start in range(0, len(hidden_MD), CHUNK):
             part = slice(start, start + CHUNK)
             logits = (hidden_MD[part] @ head_VD.T).float()
@@ -66,7 +67,8 @@ class _TargetLogps(torch.autograd.Function):
             slope.scatter_add_(1, targets_M[part, None], grad_M[part, None])
             slope = slope.to(hidden_MD.dtype)
             grad_hidden[part] = slope @ head_VD
-            grad_head.addmm_(slope.T, hidden_MD[part])
+            if grad_head is not None:
+                grad_head.addmm_(slope.T, hidden_MD[part])
         return grad_hidden, grad_head, None
 
 

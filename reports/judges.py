@@ -33,7 +33,7 @@ def print_card(card: JudgeCard, console: Console) -> None:
     console.print(Text(one_line(card.name), style="bold"))
     console.print(Text(one_line(card.description), style="dim"))
     console.print()
-    console.print(Text(_verdict(card), style="green" if card.qualified else "yellow"))
+    console.print(Text(verdict_of(card), style="green" if card.qualified else "yellow"))
     for sentence in (*card.reasons, *card.cautions):
         console.print(Text(f"! {one_line(sentence)}", style="yellow"))
     _print_figures("What was measured", _measured(card), console)
@@ -55,7 +55,8 @@ def print_attacks(card: JudgeCard, attacks: Mapping[str, Score], console: Consol
     console.print()
 
 
-def _verdict(card: JudgeCard) -> str:
+def verdict_of(card: JudgeCard) -> str:
+    """Whether it is qualified, in a sentence."""
     able, robust = (f"{'' if passed else 'not '}{what}" for passed, what in _passed(card))
     if card.qualified:
         return "Qualified: it is able and robust, so its win rates may decide where the data has no check of its own."

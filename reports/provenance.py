@@ -25,6 +25,7 @@ def provenance_table(run: RunRecord) -> Table:
         "Held-out prompts answered": f"{bench.eval_prompts:,}",
         "Budget": budget,
         "Judges": ", ".join(bench.judges) or "none",
+        **({"Adapter": bench.adapter} if bench.adapter else {}),
         "Seeds": str(bench.seeds),
         "Compute in": bench.dtype,
         **({} if bench.runs else {"Bench digest": bench.digest or MISSING}),

@@ -27,7 +27,7 @@ class Side:
 
 def two_sides(run: RunRecord, a: str, b: str) -> tuple[Side, Side]:
     """The two that were named; HarnessError where one is not there, or both are the same."""
-    first, second = _find(run, a), _find(run, b)
+    first, second = find_side(run, a), find_side(run, b)
     if first.name == second.name:
         raise HarnessError(f"{a!r} and {b!r} are the same trial: name two of {_choice(run)}")
     return first, second
@@ -39,7 +39,8 @@ def recorded(run: RunRecord, a: Side, b: Side) -> dict[str, Comparison]:
     return {metric: c for metric in metrics if (c := comparison(run, a.name, b.name, metric)) is not None}
 
 
-def _find(run: RunRecord, name: str) -> Side:
+def find_side(run: RunRecord, name: str) -> Side:
+    """The trial of this name, or the anchor; HarnessError where it is not there, or has no scores."""
     if name == ANCHOR:
         return _anchor(run)
     for trial in run.trials:
@@ -86,7 +87,7 @@ def _unknown(run: RunRecord, name: str) -> str:
     if name in run.unfinished:
         return f"trial {name!r} is not finished: run the same command again to continue it"
     if not run.trials:
-        return f"no trial {name!r}: none in this run is finished, so there is nothing to compare"
+        return f"no trial {name!r}: none in this run is finished: run the same command again to continue it"
     names = [display_name(run, trial) for trial in run.trials]
     close = difflib.get_close_matches(name, [ANCHOR, *names], 1, 0.5)
     hint = f"did you mean {close[0]!r}? This run has" if close else "this run has"

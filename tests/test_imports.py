@@ -14,9 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("models", "harness", "evals", "reports")
-# The conductors, of a bench, of a gate and of judges alone, and the doors: the command line and pytest's.
+# The conductors, of a bench, of a gate, of judges alone and of an export, and the doors: the command line and pytest's.
 SEE_ALL = {
-    *("harness/bench.py", "harness/gating.py", "harness/judging.py", "harness/way.py"),
+    *("harness/bench.py", "harness/gating.py", "harness/exporting.py", "harness/judging.py", "harness/way.py"),
     *("harness/cli.py", "harness/__main__.py", "harness/pytest_plugin.py"),
 }
 # Package → what of ours its files may import besides itself: a package, or single modules.
@@ -80,9 +80,10 @@ def test_the_walls_are_looked_through() -> None:
 
 
 def declared() -> set[str]:
-    """Distributions that pyproject.toml depends on."""
+    """Distributions that pyproject.toml depends on, or offers as the extra `hf`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return {re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-") for requirement in project["dependencies"]}
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["hf"]]
+    return {re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-") for requirement in wanted}
 
 
 def test_everything_imported_is_declared() -> None:

@@ -1,5 +1,7 @@
 """Laws 1 to 4 of the metrics, for every recipe that is installed: built-in ones and strangers' alike.
 
+Those that are about a policy hold for one whose weights are all trained and for one with an adapter.
+
 Law 2 for pairs of any shape is in tests/models/test_packing.py, law 5 in tests/evals/test_divergence.py.
 """
 
@@ -25,15 +27,19 @@ from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logp
 from harness.training.train import Execution, accumulate
 from models.decoder import Decoder
 from models.language_model import LanguageModel, batches
+from models.lora import parse_lora
+from models.low_rank import own_weights, twin, with_adapter
 from models.packing import Row
 from models.tokens import Tokens
-from tests.tiny import chosen_rows, decoder_of, pair_rows, text_pairs
+from tests.tiny import adapted_of, chosen_rows, decoder_of, pair_rows, text_pairs
 
 Floats = NDArray[np.float64]
 CHOICES = choose(["all"])
 ROWS = pair_rows(12)
 STAGES = [(choice, stage) for choice in CHOICES for stage in choice.stages]
 PREFERENCE = [(c, s) for c, s in STAGES if s.objective.responses == "pair"]
+POLICIES = {"weights": decoder_of, "adapter": adapted_of}
+of_policies = pytest.mark.parametrize("make", POLICIES.values(), ids=POLICIES)
 AGAINST_REFERENCE = [(c, s) for c, s in PREFERENCE if s.reference.kind != "none"]
 
 
@@ -69,7 +75,9 @@ def step(
     stage: Stage, policy: Decoder, reference: ReferenceLogps | None, micro: int = 10_000
 ) -> tuple[float, Any, Tensor]:
     """Loss, metrics and gradient of one step over all rows."""
-    trained = copy.deepcopy(policy).requires_grad_(True)
+    trained = twin(policy)
+    for weight in own_weights(trained).values():
+        weight.requires_grad_(True)
     execution = Execution(dtype=torch.float32, micro_batch_tokens=micro)
     rows = rows_of(stage, ROWS)
     loss, metrics = accumulate(trained, stage.objective, range(len(rows)), rows, reference, execution)
@@ -79,10 +87,14 @@ def step(
 # Law 1
 
 
+@pytest.mark.parametrize("lora", [None, "lora:r=4"], ids=["weights", "adapter"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def test_a_policy_that_is_the_anchor_scores_nothing(dtype: torch.dtype, tiny_model: tuple[Decoder, Tokens]) -> None:
+def test_a_policy_that_is_the_anchor_scores_nothing(
+    dtype: torch.dtype, lora: str | None, tiny_model: tuple[Decoder, Tokens]
+) -> None:
     """Every margin exactly 0, reward accuracy 0.5, KL 0: nothing a recipe does is in that number."""
-    policy, anchor = (LanguageModel.of(copy.deepcopy(tiny_model[0]), tiny_model[1], dtype) for _ in range(2))
+    model = tiny_model[0] if lora is None else with_adapter(tiny_model[0], parse_lora(lora))
+    policy, anchor = (LanguageModel.of(copy.deepcopy(model), tiny_model[1], dtype) for _ in range(2))
     pairs = text_pairs(12)
     scores, per_prompt = reward_scores(measure_pairs(policy, pairs), measure_pairs(anchor, pairs))
     assert set(per_prompt["reward_margin_nats"].values()) == {0.0}
@@ -91,19 +103,21 @@ def test_a_policy_that_is_the_anchor_scores_nothing(dtype: torch.dtype, tiny_mod
     assert {(s.kl_nats, s.k1_nats) for s in found} == {(0.0, 0.0)}
 
 
+@of_policies
 @of_stages(AGAINST_REFERENCE)
-def test_at_its_first_step_a_policy_is_its_reference(stage: Stage) -> None:
+def test_at_its_first_step_a_policy_is_its_reference(stage: Stage, make: Callable[..., Decoder]) -> None:
     """Rewards and margins are exactly 0 and half of the pairs count as right, with any kind of reference."""
-    policy = decoder_of()
+    policy = make()
     _, metrics, _ = step(stage, policy, reference_for(stage, policy))
     if stage.objective.beta is not None:
         assert metrics["rewards_accuracies"] == 0.5
         assert {metrics[f"rewards_{m}"] for m in ("chosen", "rejected", "margins")} == {0.0}
 
 
-def test_a_cached_reference_is_a_fresh_one() -> None:
+@of_policies
+def test_a_cached_reference_is_a_fresh_one(make: Callable[..., Decoder]) -> None:
     """The same log-probs, read from a table or computed now; to rounding, where they were batched otherwise."""
-    decoder, pairs = decoder_of(), [7, 2, 5]
+    decoder, pairs = make(), [7, 2, 5]
     fresh = Moving(decoder, torch.float32).logps(pairs, [ROWS[i] for i in pairs])
     for micro in (1, 60, 10_000):
         cached = Frozen(table_of(decoder, ROWS, micro), torch.device("cpu")).logps(pairs, [])
@@ -120,13 +134,16 @@ def test_a_cached_reference_keeps_every_bit() -> None:
 # Law 3
 
 
+@of_policies
 @of_stages(STAGES)
 @pytest.mark.parametrize("micro", [1, 40, 90])
-def test_the_gradient_does_not_depend_on_the_micro_batch(micro: int, stage: Stage) -> None:
+def test_the_gradient_does_not_depend_on_the_micro_batch(
+    micro: int, stage: Stage, make: Callable[..., Decoder]
+) -> None:
     """One row at a time, a few, or all: relative error at most 1e-5, and the same loss and metrics."""
-    policy = decoder_of(seed=1)
-    whole = step(stage, policy, reference_for(stage, decoder_of(seed=2)))
-    parts = step(stage, policy, reference_for(stage, decoder_of(seed=2)), micro)
+    policy = make(seed=1)
+    whole = step(stage, policy, reference_for(stage, make(seed=2)))
+    parts = step(stage, policy, reference_for(stage, make(seed=2)), micro)
     assert parts[0] == pytest.approx(whole[0], rel=1e-5)
     assert parts[1] == pytest.approx(whole[1], rel=1e-4, abs=1e-5)
     assert (parts[2] - whole[2]).norm() <= 1e-5 * whole[2].norm()
@@ -223,10 +240,11 @@ def test_a_rows_loss_does_not_depend_on_the_other_rows(stage: Stage) -> None:
 # Law 4
 
 
+@of_policies
 @of_stages([(c, s) for c, s in AGAINST_REFERENCE if s.objective.name == "dpo"])
-def test_dpo_at_its_reference_is_ln_2(stage: Stage) -> None:
+def test_dpo_at_its_reference_is_ln_2(stage: Stage, make: Callable[..., Decoder]) -> None:
     """At any beta, on a model, with any kind of reference."""
-    policy = decoder_of()
+    policy = make()
     assert step(stage, policy, reference_for(stage, policy))[0] == pytest.approx(math.log(2), abs=1e-6)
 
 
@@ -241,14 +259,16 @@ def test_gradients_raise_chosen_and_lower_rejected(stage: Stage) -> None:
     assert (gradient(loss_B, rejected) > 0).all()
 
 
+@of_policies
 @of_stages(PREFERENCE)
-def test_a_step_on_a_model_widens_the_margin(stage: Stage) -> None:
+def test_a_step_on_a_model_widens_the_margin(stage: Stage, make: Callable[..., Decoder]) -> None:
     """Against the gradient, by a little: chosen log-probs gain on rejected ones."""
-    policy = decoder_of()
+    policy = make()
     slope = step(stage, policy, reference_for(stage, policy))[2]
-    moved = copy.deepcopy(policy)
+    moved = twin(policy)
     with torch.no_grad():
-        flat = torch.nn.utils.parameters_to_vector(moved.parameters()) - 1e-3 * slope / slope.norm()
-        torch.nn.utils.vector_to_parameters(flat, moved.parameters())
+        mine = list(own_weights(moved).values())
+        flat = torch.nn.utils.parameters_to_vector(mine) - 1e-3 * slope / slope.norm()
+        torch.nn.utils.vector_to_parameters(flat, mine)
     before, after = (pair_logps(d, ROWS, torch.float32).double() for d in (policy, moved))
     assert ((after - before)[:, 0] - (after - before)[:, 1]).mean() > 0

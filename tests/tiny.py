@@ -11,6 +11,9 @@ from torch import Tensor
 from harness.records import Pair
 from models.architecture import Architecture
 from models.decoder import Decoder
+from models.lora import parse_lora
+from models.low_rank import own_weights, with_adapter
+from models.families import gpt2
 from models.packing import Row, pack
 
 LLAMA = Architecture(
@@ -25,7 +28,7 @@ LLAMA = Architecture(
     hidden=24,
     norm_eps=1e-5,
 )
-GPT2 = replace(LLAMA, family="gpt2", kv_heads=4)
+GPT2 = replace(LLAMA, family="gpt2", kv_heads=4, **gpt2.FEATURES)
 
 
 def decoder_of(architecture: Architecture = LLAMA, *, seed: int = 0, scale: float = 0.3) -> Decoder:
@@ -36,6 +39,16 @@ def decoder_of(architecture: Architecture = LLAMA, *, seed: int = 0, scale: floa
         for parameter in decoder.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
     return decoder.requires_grad_(False)
+
+
+def adapted_of(architecture: Architecture = LLAMA, *, lora: str = "lora:r=3", seed: int = 0) -> Decoder:
+    """The same decoder with an adapter that has learned something: normal A and B."""
+    policy = with_adapter(decoder_of(architecture, seed=seed), parse_lora(lora))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in own_weights(policy).values():
+            weight.copy_(torch.randn(weight.shape, generator=generator) * 0.1)
+    return policy
 
 
 def logits_of(decoder: Decoder, tokens: tuple[int, ...]) -> Tensor:

@@ -89,13 +89,6 @@ def _label_tokens(model: LanguageModel) -> dict[int, str]:
     """Every token that spells A or B, and how."""
     tokens, size = model.tokens, model.decoder.architecture.vocabulary
     control = set(tokens.special.values())
-    known = (token for token in range(min(size, tokens.encoding.n_vocab)) if token not in control)
-    spelt = ((token, _spelling(model, token)) for token in known)
+    known = (token for token in range(min(size, tokens.highest + 1)) if token not in control)
+    spelt = ((token, tokens.decode((token,))) for token in known)
     return {token: text for token, text in spelt if label_of(text) is not None}
-
-
-def _spelling(model: LanguageModel, token: int) -> str:
-    try:
-        return model.tokens.encoding.decode_single_token_bytes(token).decode(errors="replace")
-    except KeyError:  # a number that no token has
-        return ""

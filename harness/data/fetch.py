@@ -37,6 +37,17 @@ RASBT = RemoteFile(
 )
 
 
+# The book's other file: the same instructions with one output each, and no preferences.
+RASBT_INSTRUCTIONS = RemoteFile(
+    name="rasbt-instructions",
+    url=(
+        "https://raw.githubusercontent.com/rasbt/LLMs-from-scratch/main/ch07/01_main-chapter-code/instruction-data.json"
+    ),
+    sha256="7e09a9af353722ca15c18bc580f093f9c39d3178335a75177319cb1e1d163944",
+)
+FILES = {file.name: file for file in (RASBT, RASBT_INSTRUCTIONS)}
+
+
 def fetch(file: RemoteFile, cache: Path) -> Path:
     """The file's path in the cache, fetched first if it is not there whole."""
     path = cache / "data" / file.sha256[:16] / file.filename

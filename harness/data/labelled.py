@@ -2,117 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from harness.data.numbered import NumberedRow, kind_of
-from harness.data.prompts import Ask, Message
+from harness.data.conversations import part_pair, part_single, part_texts, part_transcript_prompt, part_transcripts
+from harness.data.faults import RowFaultError
+from harness.data.formats import Format
+from harness.data.prompts import Ask
 from harness.data.schemas import (
     AlpacaRow,
     ChatRow,
     GoldRow,
-    MessageRow,
-    PreferenceRow,
     TextRow,
-    explain,
-    missing,
-    parse_row,
+    TwoTextsRow,
+    UnpairedChatRow,
+    UnpairedTextRow,
+    fault,
 )
-from harness.errors import HarnessError
 from harness.records import Gold
 
 SPLIT_NAMES = ("train", "judge", "test")
-EITHER = "'instruction' or 'prompt'"
+_SCHEMAS: dict[str, type[BaseModel]] = {
+    "alpaca": AlpacaRow,
+    "text": TextRow,
+    "text-implicit": TwoTextsRow,
+    "text-system": TextRow,
+    "hh": TwoTextsRow,
+    "hh-explicit": TextRow,
+    "chat": ChatRow,
+    "chat-implicit": ChatRow,
+    "ultrafeedback": ChatRow,
+    "unpaired-text": UnpairedTextRow,
+    "unpaired-chat": UnpairedChatRow,
+}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LabelledRow:
     """One checked row."""
 
-    at: str  # "FILE:LINE: row N", as errors begin
-    row: int
+    row: int  # where it stands in its source, from 1
     ask: Ask
     chosen: str
     rejected: str
-    gold: Gold | None
+    gold: Gold | None = None
+    split: str | None = None  # its own, where that is one of ours
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SingleRow:
+    """One checked row that says of one completion whether it is good."""
+
+    row: int
+    ask: Ask
+    completion: str
+    good: bool
     split: str | None
-    template: str  # that follows from its format
-
-    @property
-    def tied(self) -> bool:
-        """Whether the two responses are the same."""
-        return self.chosen.strip() == self.rejected.strip()
 
 
-class _ConversationError(Exception):
-    """What is wrong with a row's messages, to follow "row 3 "."""
-
-
-def label_row(path: Path, row: NumberedRow) -> LabelledRow:
-    """The checked row; HarnessError says where and what it lacks."""
-    at, columns = f"{path}:{row.line}: row {row.row}", row.value
-    if not isinstance(columns, dict):
-        raise HarnessError(f"{at} is {kind_of(columns)}, not an object with columns: mend it, or delete it")
+def label_row(columns: dict[str, Any], row: int, form: Format) -> LabelledRow | SingleRow:
+    """The row, checked as its file's format has it; RowFaultError says what it lacks."""
+    if not isinstance(columns.get("gold"), dict):  # a column of that name which is not ours
+        columns = {**columns, "gold": None}
+    if form.template == "chat" and "prompt" not in columns and isinstance(columns.get("instruction"), str):
+        columns = {**columns, "prompt": columns["instruction"]}
     try:
-        checked = parse_row(columns)
-        if checked is None:
-            raise HarnessError(f"{at} {missing(EITHER, columns)}")
-        template, ask, responses = _parts(checked)
+        checked = _SCHEMAS[form.name].model_validate(columns)
     except ValidationError as error:
-        raise HarnessError(f"{at} {explain(error, columns)}") from error
-    except _ConversationError as error:
-        raise HarnessError(f"{at} {error}") from error
-    return LabelledRow(
-        at=at,
-        row=row.row,
-        ask=ask,
-        chosen=responses[0],
-        rejected=responses[1],
-        gold=_gold(checked.gold),
-        split=columns["split"] if columns.get("split") in SPLIT_NAMES else None,
-        template=template,
-    )
+        raise fault(error, {name: value for name, value in columns.items() if name != "gold" or value}) from error
+    split = columns["split"] if columns.get("split") in SPLIT_NAMES else None
+    if isinstance(checked, UnpairedTextRow | UnpairedChatRow):
+        ask, completion = _single(checked)
+        return SingleRow(row=row, ask=ask, completion=completion, good=checked.label, split=split)
+    ask, chosen, rejected = _pair(checked, form.name)
+    if chosen.strip() == rejected.strip():
+        raise RowFaultError("has chosen = rejected", "mend or delete them", "tied")
+    gold = _gold(getattr(checked, "gold", None))
+    return LabelledRow(row=row, ask=ask, chosen=chosen, rejected=rejected, gold=gold, split=split)
 
 
-def _parts(row: PreferenceRow) -> tuple[str, Ask, tuple[str, str]]:
+def _pair(row: BaseModel, form: str) -> tuple[Ask, str, str]:
     match row:
         case AlpacaRow():
-            ask = Ask(instruction=row.instruction, input=row.input or "")
-            return "alpaca", ask, (row.chosen, row.rejected)
+            instruction = "\n\n".join(part for part in (row.system, row.instruction) if part and part.strip())
+            return Ask(instruction=instruction, input=row.input or ""), row.chosen, row.rejected
+        case TextRow() if form == "hh-explicit":
+            return part_transcript_prompt(row.prompt), row.chosen.strip(), row.rejected.strip()
         case TextRow():
-            return "plain", Ask(instruction=row.prompt), (row.chosen, row.rejected)
+            return _text(row.prompt, row.system, form), row.chosen, row.rejected
+        case TwoTextsRow() if form == "hh":
+            return part_transcripts(row.chosen, row.rejected)
+        case TwoTextsRow():
+            ask, chosen, rejected = part_texts(row.chosen, row.rejected)
+            _refuse_empty(chosen, rejected)
+            return ask, chosen, rejected
         case ChatRow():
-            responses = _response(row.chosen, "chosen"), _response(row.rejected, "rejected")
-            return "chat", Ask(messages=_conversation(row)), responses
+            return part_pair(row)
+    raise AssertionError(row)
+
+
+def _single(row: UnpairedTextRow | UnpairedChatRow) -> tuple[Ask, str]:
+    if isinstance(row, UnpairedChatRow):
+        return part_single(row)
+    return Ask(instruction=row.prompt), row.completion
+
+
+def _text(prompt: str, system: str | None, form: str) -> Ask:
+    """A prompt in plain text; with a system's word before it, a conversation."""
+    if form != "text-system":
+        return Ask(instruction=prompt)
+    said = [("system", system)] if system and system.strip() else []
+    return Ask(messages=tuple({"role": role, "content": text} for role, text in (*said, ("user", prompt))))
+
+
+def _refuse_empty(chosen: str, rejected: str) -> None:
+    for name, text in (("chosen", chosen), ("rejected", rejected)):
+        if not text.strip():
+            raise RowFaultError(f"has nothing in '{name}' after what both begin with", "add the response", "empty")
 
 
 def _gold(row: GoldRow | None) -> Gold | None:
     if row is None:
         return None
     return Gold(kind=row.kind, answers=row.answers, wrong=row.wrong, given=row.given)
-
-
-def _conversation(row: ChatRow) -> tuple[Message, ...]:
-    """The messages before the response: the prompt's own, or those that both responses begin with."""
-    before = row.chosen[:-1]
-    if before != row.rejected[:-1]:
-        raise _ConversationError(
-            "has 'chosen' and 'rejected' that differ before their last message: make them alike up to there"
-        )
-    prompt = [MessageRow(role="user", content=row.prompt)] if isinstance(row.prompt, str) else row.prompt
-    if prompt and before and prompt != before:
-        raise _ConversationError("has a 'prompt' that its responses do not begin with: leave one of them out")
-    messages = before or prompt
-    if not messages:
-        raise _ConversationError("has no message before the response: add a 'prompt' with messages")
-    return tuple({"role": message.role, "content": message.content} for message in messages)
-
-
-def _response(messages: Sequence[MessageRow], name: str) -> str:
-    if not messages or messages[-1].role != "assistant":
-        found = f"a last message by '{messages[-1].role}'" if messages else "no messages"
-        raise _ConversationError(f"has {found} in '{name}': it has to end with one by 'assistant'")
-    return messages[-1].content

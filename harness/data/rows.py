@@ -1,31 +1,88 @@
-"""Preference data from a name or a path: rows read, checked, and put into their template."""
+"""Preference data from a name, a path or the Hub: rows read, checked, and put into their template when asked for."""
 
 from __future__ import annotations
 
-import difflib
-import importlib.resources
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
 
 from harness import store
 from harness.cache import cache_root
-from harness.data.fetch import RASBT, fetch
-from harness.data.labelled import SPLIT_NAMES, LabelledRow, label_row
-from harness.data.numbered import read_numbered
-from harness.data.prompts import prompt_id_of
+from harness.data.faults import LISTED, Dropped, counted, refusal
+from harness.data.kept import Kept, has_fixed_splits
+from harness.data.labelled import SPLIT_NAMES
+from harness.data.prompts import Ask
+from harness.data.reading import Reading, Tell, read_source
+from harness.data.sources import find_source
 from harness.data.templates import RenderChat, check_template, render_prompt
 from harness.errors import HarnessError
 from harness.records import Pair
+from models.failure import ModelError
 
-NAMES = ("courtesy", "rasbt")
-TOLERATED_TIES = 0.01  # share of rows with chosen = rejected that is left out; the book's file has 6 in 1,100
-FORMATS = {
-    "alpaca": "Alpaca columns",
-    "plain": "TRL columns in plain text",
-    "chat": "TRL columns with messages",
-}
+
+class PairList(Sequence[Pair]):
+    """Pairs that lie on disk or in memory as rows: each is made when it is asked for."""
+
+    def __init__(
+        self, kept: Kept, places: npt.NDArray[np.int64], template: str, render_chat: RenderChat | None = None
+    ) -> None:
+        self.kept, self.places, self.template, self.render_chat = kept, places, template, render_chat
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, at: int) -> Pair: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> PairList: ...
+
+    def __getitem__(self, at: int | slice) -> Pair | PairList:
+        if isinstance(at, slice):
+            return self.part(self.places[at])
+        place = int(self.places[at])
+        row, number = self.kept.row(place), int(self.kept.index["prompt_ids"][place])
+        return Pair(
+            prompt_id=f"{number:016x}",
+            question=row.ask.question,
+            prompt=render_prompt(self.template, row.ask, self.render_chat),
+            chosen=row.chosen,
+            rejected=row.rejected,
+            gold=row.gold,
+        )
+
+    def __iter__(self) -> Iterator[Pair]:
+        return (self[at] for at in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]  # as of every list
+
+    def part(self, places: npt.NDArray[np.int64]) -> PairList:
+        """Those at these places among the kept rows."""
+        return PairList(self.kept, places, self.template, self.render_chat)
+
+    def take(self, numbers: npt.NDArray[Any]) -> PairList:
+        """Those at these places among the pairs."""
+        return self.part(self.places[numbers])
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """A number for each pair out of the index."""
+        column: npt.NDArray[Any] = self.kept.index[name][self.places]
+        return column
+
+    @property
+    def digest(self) -> str:
+        """Of the rows, which of them these are, and how they are put to the model."""
+        rendered = [render_prompt(self.template, ask, self.render_chat) for ask in _examples(self.kept)]
+        return store.digest(self.kept.digest, self.places.tobytes().hex(), self.template, rendered)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,107 +92,110 @@ class DataSet:
     name: str  # the name or path that was asked for
     digest: str  # sha256 of the file
     template: str  # settled: "alpaca", "plain" or "chat"
-    pairs: tuple[Pair, ...]
+    pairs: Sequence[Pair]
     splits: tuple[str, ...] | None = None  # the split that each pair is fixed to; None where the data fixes none
     warnings: tuple[str, ...] = ()  # one sentence each, for the report
+    reading: str = ""  # what it was read as, said aloud
+
+    def without(self, dropped: npt.NDArray[np.bool_], warning: str) -> DataSet:
+        """The same with some pairs left out, and the sentence that says so."""
+        assert isinstance(self.pairs, PairList)
+        kept = np.flatnonzero(~dropped)
+        splits = tuple(self.splits[at] for at in kept.tolist()) if self.splits else None
+        return replace(self, pairs=self.pairs.take(kept), splits=splits, warnings=(*self.warnings, warning))
 
 
 def load_pairs(
     source: str | Path,
     template: str = "auto",
     *,
+    columns: Sequence[str] = (),
     render_chat: RenderChat | None = None,
     cache: Path | None = None,
+    tell: Tell | None = None,
 ) -> DataSet:
-    """The pairs of `courtesy`, `rasbt`, or a JSON or JSONL file with Alpaca or TRL columns.
+    """The pairs of `courtesy`, `rasbt`, a file or files of rows, or a data set of the Hub, in any known format.
 
     Messages need the model's chat template, `render_chat`, unless `template` names another one.
-    Up to 1% of rows with chosen = rejected are left out with a warning; more are an error.
+    Up to 1% of rows with a fault that real data has are left out with a warning; more are an error.
     """
     check_template(template)
-    path = _path_of(source, cache or cache_root())
-    rows = [label_row(path, row) for row in read_numbered(path)]
-    _refuse_mixture(rows)
-    warnings = (*_tie_warnings(rows), *_gold_warnings(rows))
-    kept = [row for row in rows if not row.tied]
-    settled = kept[0].template if template == "auto" else template
+    root = cache or cache_root()
+    reading = read_source(find_source(str(source), root), columns, root, tell)
+    if line := refusal(reading.dropped, reading.found.rows):
+        raise HarnessError(line)
+    return data_set(reading, template, render_chat)
+
+
+def data_set(reading: Reading, template: str = "auto", render_chat: RenderChat | None = None) -> DataSet:
+    """What was read, in its template. HarnessError where the model's chat template refuses its messages."""
+    settled = reading.form.template if template == "auto" else template
+    pairs = PairList(reading.kept, reading.places, settled, render_chat)
+    shapes = _refused_shapes(pairs) if settled == "chat" else {}
+    refused = np.isin(pairs.column("shapes"), list(shapes))
+    told = [dropped.sentence(reading.found.rows) for dropped in reading.dropped.values()]
+    if refused.any():
+        told.append(_refusal(reading, pairs, refused, shapes))
+        pairs = pairs.take(np.flatnonzero(~refused))
     return DataSet(
-        name=str(source),
-        digest=store.file_digest(path),
+        name=reading.name,
+        digest=reading.digest,
         template=settled,
-        pairs=tuple(_pair(row, settled, render_chat) for row in kept),
-        splits=_fixed_splits(kept),
-        warnings=warnings,
+        pairs=pairs,
+        splits=fixed_splits(pairs),
+        warnings=(*told, *_gold_warnings(pairs, reading.found.rows)),
+        reading=reading.sentence,
     )
 
 
-def _path_of(source: str | Path, cache: Path) -> Path:
-    match str(source):
-        case "courtesy":
-            return Path(str(importlib.resources.files("harness.data") / "courtesy.jsonl"))
-        case "rasbt":
-            return fetch(RASBT, cache)
-    path = Path(os.path.expanduser(source))
-    if path.is_dir():
-        raise HarnessError(f"'{source}' is a folder: give the path of a file in it")
-    if not path.exists():
-        raise HarnessError(f"no data named '{source}', and no such file: {_guess(path)}")
-    return path
+def _refused_shapes(pairs: PairList) -> dict[int, ModelError]:
+    """The sequences of roles that the model's chat template refuses, and what it says: it looks at roles alone."""
+    refused: dict[int, ModelError] = {}
+    shapes, first = np.unique(pairs.column("shapes"), return_index=True)
+    for shape, place in zip(shapes.tolist(), first.tolist(), strict=True):
+        try:
+            _ = pairs[place]
+        except ModelError as error:
+            refused[shape] = error
+    return refused
 
 
-def _guess(path: Path) -> str:
-    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, [*NAMES, *beside], n=1)
-    if not close:
-        return f"give {', '.join(NAMES)} or the path of a JSON or JSONL file"
-    return f"did you mean '{close[0] if close[0] in NAMES else path.parent / close[0]}'?"
+def _refusal(reading: Reading, pairs: PairList, refused: npt.NDArray[np.bool_], shapes: dict[int, ModelError]) -> str:
+    """The sentence about rows that are left out for it; HarnessError where they are too many."""
+    first = int(np.argmax(refused))
+    error, roles = shapes[int(pairs.column("shapes")[first])], pairs.kept.shapes[int(pairs.column("shapes")[first])]
+    numbers = tuple(pairs.column("numbers")[refused][:LISTED].tolist())
+    dropped = Dropped(
+        kind="refused",
+        count=int(refused.sum()),
+        rows=numbers,
+        at=f"{reading.name}: row {numbers[0]}",
+        what=f"has messages by {', '.join(roles)}, which the model's chat template refuses ({error})",
+        remedy="use --template alpaca or --template plain, or delete such rows",
+    )
+    if line := refusal({"refused": dropped}, reading.found.rows):
+        raise HarnessError(line)
+    return dropped.sentence(reading.found.rows)
 
 
-def _refuse_mixture(rows: Sequence[LabelledRow]) -> None:
-    for row in rows:
-        if row.template != rows[0].template:
-            raise HarnessError(
-                f"{row.at} has {FORMATS[row.template]}, and row 1 {FORMATS[rows[0].template]}: put them into two files"
-            )
-
-
-def _tie_warnings(rows: Sequence[LabelledRow]) -> tuple[str, ...]:
-    """Real data has a few rows that prefer nothing: they are said. Many mean that a column is wrong."""
-    tied = [row for row in rows if row.tied]
-    if len(tied) > TOLERATED_TIES * len(rows):
-        raise HarnessError(
-            f"{tied[0].at} has chosen = rejected (so have {len(tied)} of {len(rows)} rows, "
-            f"more than {TOLERATED_TIES:.0%}): mend or delete them"
-        )
-    if not tied:
-        return ()
-    where = ", ".join(f"{row.row}" for row in tied)
-    return (f"{len(tied)} of {len(rows)} rows have chosen = rejected and are left out: rows {where}.",)
-
-
-def _gold_warnings(rows: Sequence[LabelledRow]) -> tuple[str, ...]:
+def _gold_warnings(pairs: PairList, rows: int) -> tuple[str, ...]:
     """A check of the answers is used where every held-out row has one, so that one row without matters."""
-    without = [row.row for row in rows if row.gold is None]
-    if not without or len(without) == len(rows):
+    without = pairs.column("numbers")[pairs.column("golds") == 0]
+    if not len(without) or len(without) == len(pairs):
         return ()
     return (
-        f"{len(without)} of {len(rows)} rows have no readable 'gold' (the first is row {without[0]}): answers are "
-        "checked only where every held-out row has one.",
+        f"{counted(len(without))} of {counted(rows)} rows have no readable 'gold' (the first is row {without[0]}): "
+        "answers are checked only where every held-out row has one.",
     )
 
 
-def _fixed_splits(rows: Sequence[LabelledRow]) -> tuple[str, ...] | None:
+def fixed_splits(pairs: PairList) -> tuple[str, ...] | None:
     """The rows' own splits, where every row names one of ours and none of ours is without rows."""
-    names = tuple(row.split for row in rows if row.split is not None)
-    return names if len(names) == len(rows) and set(names) == set(SPLIT_NAMES) else None
+    numbers = pairs.column("splits")
+    return tuple(SPLIT_NAMES[number] for number in numbers.tolist()) if has_fixed_splits(numbers) else None
 
 
-def _pair(row: LabelledRow, template: str, render_chat: RenderChat | None) -> Pair:
-    return Pair(
-        prompt_id=prompt_id_of(row.ask.question),
-        question=row.ask.question,
-        prompt=render_prompt(template, row.ask, render_chat),
-        chosen=row.chosen,
-        rejected=row.rejected,
-        gold=row.gold,
-    )
+def _examples(kept: Kept) -> list[Ask]:
+    """What one row of every sequence of roles asks."""
+    first = np.unique(kept.index["shapes"], return_index=True)[1]
+    return [kept.row(place).ask for place in first.tolist()]

@@ -1,16 +1,33 @@
-"""The rows that we accept, checked at the door: Alpaca columns, TRL text, TRL messages."""
+"""The rows that we accept, checked at the door: Alpaca columns, TRL text, TRL messages, unpaired completions."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from harness.data.faults import RowFaultError
+
 SHOWN_CHARACTERS = 40
-WANTED = {"string_type": "text", "list_type": "a list", "model_type": "an object with role and content"}
+WANTED = {
+    "string_type": "text",
+    "list_type": "a list",
+    "model_type": "an object with role and content",
+    "label": "true or false",
+}
+_LABELS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
 def _filled(text: str) -> str:
@@ -20,11 +37,27 @@ def _filled(text: str) -> str:
 
 
 def _whole(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise PydanticCustomError("surrogate", "half a character") from error
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise PydanticCustomError("surrogate", "half a character") from error
     return text
+
+
+def _label(value: Any) -> bool:
+    label = _LABELS.get(str(value).strip().lower())
+    if label is None:
+        raise PydanticCustomError("label", "no label")
+    return label
+
+
+def _joined(content: Any) -> Any:
+    """Content in parts, all of them text, as one text."""
+    parts = content if isinstance(content, list) else []
+    if parts and all(isinstance(p, dict) and p.get("type") == "text" and isinstance(p.get("text"), str) for p in parts):
+        return "".join(part["text"] for part in parts)
+    return content
 
 
 Filled = Annotated[str, AfterValidator(_filled)]
@@ -58,6 +91,7 @@ class AlpacaRow(_Row):
 
     instruction: Filled
     input: Whole | None = None
+    system: Whole | None = None
     chosen: Filled
     rejected: Filled
 
@@ -66,6 +100,14 @@ class TextRow(_Row):
     """TRL columns in plain text."""
 
     prompt: Filled
+    system: Whole | None = None
+    chosen: Filled
+    rejected: Filled
+
+
+class TwoTextsRow(_Row):
+    """Two texts that begin alike: the prompt is within them."""
+
     chosen: Filled
     rejected: Filled
 
@@ -74,55 +116,57 @@ class MessageRow(BaseModel):
     """One message of a conversation."""
 
     role: Annotated[str, StringConstraints(pattern=r"^\w{1,40}$")]
-    content: Filled
+    content: Annotated[Filled, BeforeValidator(_joined)]
 
 
 class ChatRow(_Row):
     """TRL columns as messages: the prompt on its own, or as the messages that both responses begin with."""
 
-    prompt: list[MessageRow] | Filled | None = None
+    prompt: list[MessageRow] | Whole | None = None
     chosen: list[MessageRow]
     rejected: list[MessageRow]
 
 
-PreferenceRow = AlpacaRow | TextRow | ChatRow
+class UnpairedTextRow(_Row):
+    """One completion, and whether it is a good one."""
+
+    prompt: Filled
+    completion: Filled
+    label: Annotated[bool, BeforeValidator(_label)]
 
 
-def parse_row(columns: dict[str, Any]) -> PreferenceRow | None:
-    """The checked row; None where neither an instruction nor a prompt is among its columns."""
-    if not isinstance(columns.get("gold"), dict):  # a column of that name which is not ours
-        columns = {**columns, "gold": None}
-    if "instruction" in columns:
-        return AlpacaRow.model_validate(columns)
-    if isinstance(columns.get("prompt"), list) or _are_messages(columns.get("chosen")):
-        return ChatRow.model_validate(columns)
-    return TextRow.model_validate(columns) if "prompt" in columns else None
+class UnpairedChatRow(_Row):
+    """The same as messages."""
+
+    prompt: list[MessageRow] | Whole | None = None
+    completion: list[MessageRow]
+    label: Annotated[bool, BeforeValidator(_label)]
 
 
-def _are_messages(value: Any) -> bool:
-    return isinstance(value, list) and any(isinstance(message, dict) for message in value)
-
-
-def explain(error: ValidationError, columns: dict[str, Any]) -> str:
-    """The first thing wrong with a row, and what to do, to follow "row 3 "."""
+def fault(error: ValidationError, columns: Mapping[str, Any]) -> RowFaultError:
+    """The first thing wrong with a row, and what to do."""
     first = error.errors()[0]
-    name = _column(first)
+    name, value = _column(first), first["input"]
     match first["type"]:
         case "missing":
             return missing(f"'{name}'", columns)
         case "empty":
-            return f"has an empty '{name}': fill it, or delete the row"
+            return RowFaultError(f"has an empty '{name}'", "fill it, or delete the row", "empty")
         case "surrogate":
-            return f"has half a surrogate pair in '{name}', which is no character: mend the text"
+            what = f"has half a surrogate pair in '{name}', which is no character"
+            return RowFaultError(what, "mend the text", "surrogate")
         case kind if kind in WANTED:
-            return f"has {_shown(first['input'])} as '{name}': it has to be {WANTED[kind]}"
-    return f"has {_shown(first['input'])} as '{name}' ({first['msg']}): mend it, or delete the row"
+            dirt = "null" if value is None else None
+            return RowFaultError(f"has {_shown(value)} as '{name}'", f"it has to be {WANTED[kind]}", dirt)
+    return RowFaultError(f"has {_shown(value)} as '{name}' ({first['msg']})", "mend it, or delete the row")
 
 
-def missing(names: str, columns: dict[str, Any]) -> str:
+def missing(names: str, columns: Mapping[str, Any], hint: str = "") -> RowFaultError:
     """That a column is not there, and which are."""
     found = ", ".join(f"'{column}'" for column in columns) or "none at all"
-    return f"has no column {names} (columns found: {found}): add it, or rename the one that holds it"
+    ours = names.strip("'") if names.count("'") == 2 else "prompt"
+    remedy = f"add it, or name the one that holds it, as --columns {ours}={hint or 'ITS_NAME'}"
+    return RowFaultError(f"has no column {names} (columns found: {found})", remedy)
 
 
 def _column(detail: ErrorDetails) -> str:
@@ -137,5 +181,5 @@ def _column(detail: ErrorDetails) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"

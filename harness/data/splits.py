@@ -3,58 +3,89 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from harness.data.labelled import SPLIT_NAMES
-from harness.data.rows import DataSet
+from harness.data.rows import DataSet, PairList
 from harness.errors import HarnessError
 from harness.records import Pair, Splits
 
 SHARES = (0.70, 0.15, 0.15)
+MOST_PROMPTS = {"judge": 4_000, "test": 16_000}  # that are drawn: more make no number surer, and the rest can train
 
 
 def split_pairs(dataset: DataSet, seed: int = 0, shares: Sequence[float] = SHARES) -> Splits:
     """Three parts by normalised prompt, the same for the same data and seed; fixed splits are kept."""
     assert len(shares) == len(SPLIT_NAMES), shares
-    names = dataset.splits or _drawn_splits(dataset.pairs, seed, shares)
-    _refuse_leaks(dataset, names)
-    parts = {name: _shuffled(dataset.pairs, names, name, seed) for name in SPLIT_NAMES}
+    prompts, numbers = _prompt_ids(dataset.pairs), split_numbers(dataset, seed, shares)
+    _refuse_leaks(dataset, prompts, numbers)
+    parts = {
+        name: _taken(dataset.pairs, _shuffled(np.flatnonzero(numbers == number), seed))
+        for number, name in enumerate(SPLIT_NAMES)
+    }
     for name, part in parts.items():
         if not part:
             raise HarnessError(
-                f"no pairs left in the {name} split: '{dataset.name}' has {_prompts(dataset.pairs)} "
+                f"no pairs left in the {name} split: '{dataset.name}' has {len(np.unique(prompts))} "
                 "different prompts: give more rows, with different prompts"
             )
     return Splits(train=parts["train"], judge=parts["judge"], test=parts["test"])
 
 
-def _drawn_splits(pairs: Sequence[Pair], seed: int, shares: Sequence[float]) -> tuple[str, ...]:
-    """A split name per pair: prompts are ranked by a seeded hash, so the order of rows does not matter."""
-    ranked = sorted({pair.prompt_id for pair in pairs}, key=lambda prompt_id: _draw(seed, prompt_id))
-    ends = [round(len(ranked) * sum(shares[: part + 1])) for part in range(len(shares))]
-    name_of = {prompt_id: SPLIT_NAMES[sum(rank >= end for end in ends[:-1])] for rank, prompt_id in enumerate(ranked)}
-    return tuple(name_of[pair.prompt_id] for pair in pairs)
+def split_numbers(dataset: DataSet, seed: int = 0, shares: Sequence[float] = SHARES) -> npt.NDArray[np.int8]:
+    """The place in SPLIT_NAMES of each pair: its own, or the one that its prompt is drawn for."""
+    if dataset.splits is not None:
+        return np.array([SPLIT_NAMES.index(name) for name in dataset.splits], dtype=np.int8)
+    return _drawn_splits(_prompt_ids(dataset.pairs), seed, shares)
 
 
-def _refuse_leaks(dataset: DataSet, names: Sequence[str]) -> None:
-    split_of: dict[str, str] = {}
-    for pair, name in zip(dataset.pairs, names, strict=True):
-        if split_of.setdefault(pair.prompt_id, name) != name:
-            raise HarnessError(
-                f"'{dataset.name}' has the prompt {pair.question[:30]!r} in the splits "
-                f"{split_of[pair.prompt_id]} and {name}: give all its rows the same 'split'"
-            )
+def _prompt_ids(pairs: Sequence[Pair]) -> npt.NDArray[Any]:
+    """As numbers out of the index, or as texts; either kind is drawn by its text."""
+    return pairs.column("prompt_ids") if isinstance(pairs, PairList) else np.array([pair.prompt_id for pair in pairs])
 
 
-def _shuffled(pairs: Sequence[Pair], names: Sequence[str], name: str, seed: int) -> tuple[Pair, ...]:
-    rows = [row for row, own in enumerate(names) if own == name]
-    return tuple(pairs[row] for row in sorted(rows, key=lambda row: _draw(seed, f"{row}")))
+def _drawn_splits(prompts: npt.NDArray[Any], seed: int, shares: Sequence[float]) -> npt.NDArray[np.int8]:
+    """A split per pair: prompts are ranked by a seeded hash, so the order of rows does not matter."""
+    distinct, prompt_of = np.unique(prompts, return_inverse=True)
+    ranked = _drawn_order((p if isinstance(p, str) else f"{p:016x}" for p in distinct.tolist()), seed)
+    first_end, second_end = (round(len(distinct) * sum(shares[: part + 1])) for part in range(2))
+    second_end = max(second_end, len(distinct) - MOST_PROMPTS["test"])
+    first_end = max(first_end, second_end - MOST_PROMPTS["judge"])
+    rank = np.empty(len(distinct), dtype=np.int64)
+    rank[ranked] = np.arange(len(distinct))
+    split_of = (rank >= first_end).astype(np.int8) + (rank >= second_end)
+    drawn: npt.NDArray[np.int8] = split_of[prompt_of.ravel()]
+    return drawn
 
 
-def _draw(seed: int, key: str) -> bytes:
-    """A seeded random rank that no other key, machine or Python version changes."""
-    return hashlib.sha256(f"{seed}:{key}".encode()).digest()
+def _refuse_leaks(dataset: DataSet, prompts: npt.NDArray[Any], numbers: npt.NDArray[np.int8]) -> None:
+    """Every pair has the split of the first pair of its prompt."""
+    _, first, prompt_of = np.unique(prompts, return_index=True, return_inverse=True)
+    own = numbers[first][prompt_of.ravel()]
+    leaks = np.flatnonzero(own != numbers)
+    if len(leaks):
+        question = dataset.pairs[int(leaks[0])].question
+        raise HarnessError(
+            f"'{dataset.name}' has the prompt {question[:30]!r} in the splits {SPLIT_NAMES[own[leaks[0]]]} and "
+            f"{SPLIT_NAMES[numbers[leaks[0]]]}: give all its rows the same 'split'"
+        )
 
 
-def _prompts(pairs: Sequence[Pair]) -> int:
-    return len({pair.prompt_id for pair in pairs})
+def _taken(pairs: Sequence[Pair], places: npt.NDArray[np.int64]) -> Sequence[Pair]:
+    return pairs.take(places) if isinstance(pairs, PairList) else tuple(pairs[place] for place in places.tolist())
+
+
+def _shuffled(places: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+    shuffled: npt.NDArray[np.int64] = places[_drawn_order(map(str, places.tolist()), seed)]
+    return shuffled
+
+
+def _drawn_order(keys: Iterable[str], seed: int) -> npt.NDArray[np.int64]:
+    """The keys' places, by a seeded random rank that no other key, machine or Python version changes."""
+    digests = b"".join(hashlib.sha256(f"{seed}:{key}".encode()).digest() for key in keys)
+    words = np.frombuffer(digests, dtype=">u8").reshape(-1, 4).astype(np.uint64) if digests else np.empty((0, 4))
+    return np.lexsort((words[:, 3], words[:, 2], words[:, 1], words[:, 0]))

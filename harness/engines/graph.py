@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +58,18 @@ def stage_nodes(terms: Terms, ground: str, stages: Sequence[Stage], budget: Budg
         amount = stage.share * budget.flops if budget.flops else float(round(stage.share * (budget.pairs or 0)))
         shared = stage == ANCHOR and len(stages) > 1  # every trial is scored against it
         own = 0 if shared else 1000 * seed + number + _APART * stage.order
+        stage = _at_its_rate(stage, terms)
         plan = plan_stage(terms, stage, budget=amount, in_pairs=budget.flops is None, seed=own)
         parent = _node(ground, parent, number, stage, plan)
         nodes.append(parent)
     return tuple(nodes)
+
+
+def _at_its_rate(stage: Stage, terms: Terms) -> Stage:
+    """With its learning rate raised as the adapter says."""
+    if terms.adapter is None:
+        return stage
+    return replace(stage, learning_rate=stage.learning_rate * terms.adapter.lr)
 
 
 def _node(ground: str, parent: TrainNode | None, number: int, stage: Stage, plan: StagePlan) -> TrainNode:
@@ -114,5 +122,5 @@ def loss_digest(objective: Objective) -> str:
 def code_digest() -> str:
     """Of the code that trains: a checkpoint made by other code is not this one's."""
     folders = [Path(str(package.__file__)).parent for package in (models, harness.training, harness.engines)]
-    files = sorted(file for folder in folders for file in folder.glob("*.py"))
+    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
     return store.digest([(file.name, store.file_digest(file)) for file in files])

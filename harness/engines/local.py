@@ -22,11 +22,10 @@ from harness.records import StageLedger, TrainStep
 from harness.training.plan import StagePlan, Terms
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
 from harness.training.train import Execution, Spent, train_stage
-from models.architecture import Architecture
+from models.checkpoint import load_checkpoint, save_checkpoint
 from models.decoder import Decoder
 from models.failure import ModelError
 from models.language_model import batches
-from models.weights import load_checkpoint, save_checkpoint
 
 CHECKPOINT, LOG, LEDGER, TABLE = "checkpoint.safetensors", "train.jsonl", "ledger.json", "logps.json"
 MIDWAY = "midway"  # a folder in a node's: weights on the way, until somebody has read them
@@ -51,12 +50,13 @@ class ReferenceTable:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalEngine:
-    """One process, one device. `fresh` gives the model's own weights in float32 on the device."""
+    """One process, one device."""
 
     cache: Path
     terms: Terms
     execution: Execution
-    fresh: Callable[[], Decoder]
+    fresh: Callable[[], Decoder]  # the model's own weights in float32 on the device, as the first policy
+    hollow: Callable[[], Decoder]  # the same, to be given a checkpoint's weights
     device: torch.device
     on_stage: Callable[[TrainNode], None]
     on_step: Callable[[TrainStep], None]
@@ -98,10 +98,14 @@ class LocalEngine:
             return self.fresh()
         checkpoint = self.train(node).checkpoint
         try:
-            return load_policy(self.terms.architecture, checkpoint, self.device)
+            return self.restore(checkpoint)
         except ModelError:
             shutil.rmtree(checkpoint.parent, ignore_errors=True)
-            return load_policy(self.terms.architecture, self.train(node).checkpoint, self.device)
+            return self.restore(self.train(node).checkpoint)
+
+    def restore(self, checkpoint: Path) -> Decoder:
+        """A checkpoint's policy, frozen, in float32 on the device. Adapters share the one base of this process."""
+        return load_checkpoint(self.hollow(), checkpoint).to(self.device)
 
     def _train(self, node: TrainNode, folder: Path, midway: tuple[int, ...]) -> None:
         table, policy = self._table(node), self.decoder(node.parent)
@@ -165,11 +169,6 @@ class LocalEngine:
 def _midpoints(folder: Path, steps: tuple[int, ...]) -> dict[int, Path]:
     """Where the weights after each of these steps lie."""
     return {step: folder / f"{step}.safetensors" for step in steps}
-
-
-def load_policy(architecture: Architecture, checkpoint: Path, device: torch.device) -> Decoder:
-    """A checkpoint's decoder, frozen, in float32 on the device."""
-    return load_checkpoint(architecture, checkpoint).to(device)
 
 
 def _lock(folder: Path) -> FileLock:

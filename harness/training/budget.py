@@ -3,6 +3,7 @@
 FLOPs are those of useful tokens: the body (2 a weight forward, 6 with backward, plus attention) and the LM head (at
 response positions only), no padding, no recomputation; a template's common prefix counts once a step, though each
 micro-batch reads it again.
+With an adapter (models/lora.py) the frozen matrices pass gradients on and have none of their own: `adapter_flops`.
 Memory-bound work (optimizer steps, refreshes of a moving reference) is charged at its FLOP-equivalent: bytes moved
 times the machine's balance.
 """
@@ -16,6 +17,7 @@ from typing import Literal
 
 from harness.errors import HarnessError
 from models.architecture import Architecture
+from models.lora import Lora
 from models.packing import Row, common_prefix
 
 # FLOPs in the time that one byte takes to move: measured on 2 Xeon cores in float32 (docs/log.md). A budget in FLOPs
@@ -91,19 +93,53 @@ def parse_budget(text: str) -> Amount:
     return Amount(unit=unit[0], amount=amount)
 
 
-def forward_flops(a: Architecture, rows: Sequence[Row]) -> float:
-    """FLOPs of one forward pass over rows packed together, head at response positions only."""
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What rows packed together give a model to do; their common beginning counts once."""
+
+    tokens: int  # that are read
+    attended: int  # pairs (token, token it sees)
+    predicted: int  # response tokens
+
+
+def work_of(rows: Sequence[Row]) -> Work:
+    """The work of one pass over these rows."""
     prefix = common_prefix(rows)
-    tokens = sum(r.input_tokens for r in rows) - prefix * (len(rows) - 1)
-    attended = sum(r.attended for r in rows) - prefix * (prefix + 1) // 2 * (len(rows) - 1)
-    body = 2.0 * a.body_weights * tokens + 4.0 * a.depth * a.attention_width * attended
-    head = 2.0 * a.head_weights * sum(r.response_tokens for r in rows)
-    return body + head
+    return Work(
+        tokens=sum(r.input_tokens for r in rows) - prefix * (len(rows) - 1),
+        attended=sum(r.attended for r in rows) - prefix * (prefix + 1) // 2 * (len(rows) - 1),
+        predicted=sum(r.response_tokens for r in rows),
+    )
 
 
-def training_flops(a: Architecture, rows: Sequence[Row]) -> float:
-    """Forward and backward: three times a forward pass."""
-    return 3.0 * forward_flops(a, rows)
+def forward_flops(a: Architecture, rows: Sequence[Row], adapter: Lora | None = None) -> float:
+    """FLOPs of one forward pass over rows packed together, head at response positions only."""
+    work = work_of(rows)
+    weights = a.body_weights + (adapter.weights(a) if adapter is not None else 0)
+    body = 2.0 * weights * work.tokens + 4.0 * a.depth * a.attention_width * work.attended
+    return body + 2.0 * a.head_weights * work.predicted
+
+
+def training_flops(a: Architecture, rows: Sequence[Row], adapter: Lora | None = None) -> float:
+    """Forward and backward: three times a forward pass, or what an adapter leaves of that."""
+    if adapter is None:
+        return 3.0 * forward_flops(a, rows)
+    return forward_flops(a, rows, adapter) + adapter_flops(a, rows, adapter)
+
+
+def adapter_flops(a: Architecture, rows: Sequence[Row], adapter: Lora) -> float:
+    """The backward pass of LoRA, with N weights in the body, n in the adapter, H in the head, T tokens, M predicted.
+
+    2 (N − N₀) T through the frozen matrices, twice attention's forward pass, 4 n T for the adapter's own gradients and
+    through it, less 2 n₀ T, and 2 H M through the head. N₀, n₀ and the first layer's attention are what needs no
+    gradient, since nothing before it is trained: `Lora.idle`.
+    """
+    work, idle = work_of(rows), adapter.idle(a)
+    frozen = 2.0 * (a.body_weights - idle.weights) * work.tokens
+    layers = a.depth - 1 if idle.attention else a.depth
+    attention = 2.0 * 4.0 * layers * a.attention_width * work.attended
+    own = (4.0 * adapter.weights(a) - 2.0 * idle.adapter_weights) * work.tokens
+    return frozen + attention + own + 2.0 * a.head_weights * work.predicted
 
 
 def useful_tokens(rows: Sequence[Row]) -> int:

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from harness.recipes.recipe import Stage
 from harness.training.budget import UPDATE_BYTES
 from harness.training.plan import Terms, plan_stage
-from harness.training.train import CLIP, Execution, accumulate
+from harness.training.train import CLIP, Execution, accumulate, start_optimizer
 from models.decoder import Decoder
+from models.low_rank import own_weights
 
 WORTH_IT = 1.5  # bfloat16 costs precision: it has to be this much faster
 SIDE = 768  # of the matrices that are timed: large enough that a multiplication takes milliseconds, whatever the model
@@ -65,8 +66,7 @@ def calibrate(policy: Decoder, terms: Terms, stage: Stage, execution: Execution)
 
     The weights themselves are stepped on with a learning rate of zero, so they do not change.
     """
-    policy.requires_grad_(True)
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=0.0, fused=True)
+    optimizer = start_optimizer(policy, rate=0.0)
     plan = plan_stage(terms, stage, budget=(WARM_UP_STEPS + TIMED_STEPS) * terms.batch_pairs, in_pairs=True, seed=0)
     rows = terms.rows(stage)
     training, updating, flops = [], [], []
@@ -85,6 +85,6 @@ def calibrate(policy: Decoder, terms: Terms, stage: Stage, execution: Execution)
 
 
 def _update(policy: Decoder, optimizer: torch.optim.Optimizer) -> None:
-    torch.nn.utils.clip_grad_norm_(policy.parameters(), CLIP)
+    torch.nn.utils.clip_grad_norm_(own_weights(policy).values(), CLIP)
     optimizer.step()
     optimizer.zero_grad(set_to_none=False)

@@ -17,6 +17,7 @@ from harness.errors import HarnessError
 from harness.recipes.recipe import Stage
 from harness.training.budget import REFRESH_BYTES, UPDATE_BYTES, Cost, forward_flops, training_flops
 from models.architecture import Architecture
+from models.lora import Lora
 from models.packing import Row
 
 MIDWAY = (0.25, 0.5, 0.75)  # of a stage's budget: where its weights can be kept on the way
@@ -27,11 +28,12 @@ class Terms:
     """What holds for every stage of a bench: the model's shape and the training rows in both forms."""
 
     architecture: Architecture
-    weights: int  # all parameters of the model
+    weights: int  # that are trained: all parameters of the model, or an adapter's
     pair_rows: Sequence[Row]  # prompt with chosen and rejected
     chosen_rows: Sequence[Row]  # prompt with chosen
     batch_pairs: int
     flops_per_byte: float
+    adapter: Lora | None = None  # None where all weights are trained
 
     def rows(self, stage: Stage) -> Sequence[Row]:
         """The rows as this stage's policy reads them."""
@@ -154,14 +156,14 @@ def _pricer(terms: Terms, stage: Stage, seen: set[int], refreshes: bool) -> Call
 
     def price(batch: Sequence[int]) -> Cost:
         cost = Cost(
-            policy=training_flops(terms.architecture, [rows[i] for i in batch]),
+            policy=training_flops(terms.architecture, [rows[i] for i in batch], terms.adapter),
             update=UPDATE_BYTES * memory,
             refresh=REFRESH_BYTES * memory if refreshes else 0.0,
         )
         if stage.reference.kind == "none":
             return cost
         read = list(batch) if stage.reference.moves else [i for i in dict.fromkeys(batch) if i not in seen]
-        reference = forward_flops(terms.architecture, [rows[i] for i in read]) if read else 0.0
+        reference = forward_flops(terms.architecture, [rows[i] for i in read], terms.adapter) if read else 0.0
         return replace(cost, reference=reference)
 
     return price

@@ -1,8 +1,10 @@
-"""What a preference objective is held against: cached log-probs of a frozen policy, or a copy that moves."""
+"""What a preference objective is held against: cached log-probs of a frozen policy, or a copy that moves.
+
+Of a policy with an adapter only the adapter is copied: both are read on the same base.
+"""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from models.decoder import Decoder
 from models.logprobs import sum_logps
+from models.low_rank import own_weights, twin
 from models.packing import Row, pack
 
 Batch = Sequence[int]
@@ -38,18 +41,23 @@ class Frozen:
 
 
 class Moving:
-    """A copy of the policy's first weights, computed live and mixed with the policy as the plan says."""
+    """A copy of what is trained of the policy, computed live and mixed with the policy as the plan says."""
 
     def __init__(self, policy: Decoder, dtype: torch.dtype) -> None:
-        self.decoder, self.dtype = copy.deepcopy(policy).requires_grad_(False), dtype
+        self.decoder, self.dtype = twin(policy), dtype
 
     def logps(self, pairs: Batch, rows: Sequence[Row]) -> Tensor:
         return pair_logps(self.decoder, rows, self.dtype)
 
     @torch.no_grad()
     def refresh(self, policy: Decoder, alpha: float) -> None:
-        """ref ← α·policy + (1−α)·ref."""
-        for mine, theirs in zip(self.decoder.parameters(), policy.parameters(), strict=True):
+        """ref ← α·policy + (1−α)·ref, on what is trained.
+
+        With an adapter that is A and B, each mixed by itself. What is mixed for full weights is then only nearly so:
+        the reference's change of a matrix is its mixed B times its mixed A, whose cross terms are no mean of the two
+        products, off it by α(1−α)(B−B′)(A−A′). At α = 1, a hard refresh, nothing is off.
+        """
+        for mine, theirs in zip(own_weights(self.decoder).values(), own_weights(policy).values(), strict=True):
             mine.lerp_(theirs, alpha)
 
 

@@ -1,4 +1,7 @@
-"""Spends a planned stage: AdamW on float32 weights, micro-batches that never change the gradient, a log line a step."""
+"""Spends a planned stage: AdamW on float32 weights, micro-batches that never change the gradient, a log line a step.
+
+Trained is an adapter where the policy has one, else all of it: the rest has neither gradients nor optimizer state.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from harness.training.reference import ReferenceLogps
 from models.decoder import Decoder
 from models.language_model import batches
 from models.logprobs import sum_logps
+from models.low_rank import own_weights
 from models.packing import Row, pack
 
 WARM_UP = 0.1  # of the stage
@@ -59,8 +63,7 @@ def train_stage(
     on_step: Callable[[TrainStep], None],
 ) -> Spent:
     """Train `policy` in place, step by step as planned; `number` is the stage's own, for the log."""
-    policy.requires_grad_(True)
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=stage.learning_rate, weight_decay=0.0, fused=True)
+    optimizer = start_optimizer(policy, stage.learning_rate)
     log: list[TrainStep] = []
     seconds, tokens = 0.0, 0
     with PeakMemory(policy.device) as memory:
@@ -81,6 +84,14 @@ def train_stage(
             on_step(line)
     policy.requires_grad_(False)
     return Spent(steps=tuple(log), device_seconds=seconds, peak_bytes=memory.peak_bytes)
+
+
+def start_optimizer(policy: Decoder, rate: float) -> torch.optim.Optimizer:
+    """AdamW on what is trained of the policy, which needs gradients from now on; the rest needs none."""
+    weights = list(own_weights(policy.requires_grad_(False)).values())
+    for weight in weights:
+        weight.requires_grad_(True)
+    return torch.optim.AdamW(weights, lr=rate, weight_decay=0.0, fused=True)
 
 
 def _refuse_no_number(objective: Objective, line: TrainStep) -> None:
@@ -107,7 +118,7 @@ def _take_step(
     rate: float,
 ) -> dict[str, Any]:
     losses, metrics = accumulate(policy, objective, step.pairs, batch, reference, execution)
-    norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), CLIP)
+    norm = torch.nn.utils.clip_grad_norm_(own_weights(policy).values(), CLIP)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()

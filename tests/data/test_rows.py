@@ -107,7 +107,7 @@ def test_the_digest_follows_the_content(tmp_path: Path) -> None:
             {k: v for k, v in GOOD.items() if k != "rejected"},
             "no column 'rejected' (columns found: 'instruction'",
         ),
-        ({"question": "Add.", "chosen": "3", "rejected": "4"}, "no column 'instruction' or 'prompt'"),
+        ({"question": "Add.", "chosen": "3", "rejected": "4"}, "no column 'instruction'"),
         ({**GOOD, "chosen": "  "}, "an empty 'chosen'"),
         ({**GOOD, "rejected": None}, "null as 'rejected': it has to be text"),
         ({**GOOD, "rejected": 12}, "12 as 'rejected': it has to be text"),
@@ -171,7 +171,17 @@ def test_lines_in_a_json_file_get_a_hint(tmp_path: Path) -> None:
         ("rows.jsonl", b"\n\n", "is empty"),
         ("rows.json", b"[]", "holds an empty list"),
         ("rows.json", b'{"rows": []}', "holds an object, not a list"),
-        ("rows.csv", b"a,b", "ends in '.csv'"),
+        ("rows.xlsx", b"a,b", "ends in '.xlsx'"),
+        ("rows.csv", b"prompt,chosen,rejected\n", "is empty"),
+        ("rows.csv", b"prompt,prompt\n", "the column 'prompt' twice"),
+        ("rows.csv", b"prompt,chosen,rejected\na,b\n", ":2: 2 cells under 3 columns"),
+        ("rows.csv", b'prompt,chosen,rejected\na,b,"c\n', "close its quotes"),
+        ("rows.csv", b"prompt,chosen,rejected\na,\"[{'role': 1}]\",c\n", "as Python prints them"),
+        ("rows.parquet", b"PAR1", "is no Parquet file"),
+        ("rows.jsonl", b"\x1f\x8bnothing", "is damaged or cut off"),
+        ("rows.jsonl", b'[{"prompt": 1},\n', "name the file .json"),
+        ("rows.json", b'[{"prompt": "a"} {"prompt": "b"}]', "Expecting ',' delimiter"),
+        ("rows.json", b'[{"prompt": "a"}] true', "Extra data"),
         ("rows.jsonl", b'{}\n{"chosen": "caf\xe9"}', ":2: byte 0xe9 is not UTF-8"),
         ("rows.json", b"[" * 100_000, "JSON that cannot be read"),
         ("rows.json", b"[" + b"9" * 5000 + b"]", "JSON that cannot be read"),
@@ -203,8 +213,8 @@ def test_a_mistyped_path_gets_a_suggestion(tmp_path: Path) -> None:
     assert f"did you mean '{path}'" in fault(tmp_path / "row.jsonl")
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
-    """A folder is no data."""
+def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:
+    """A folder of something else is no data."""
     assert "is a folder" in fault(tmp_path)
 
 

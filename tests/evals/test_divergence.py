@@ -18,7 +18,7 @@ from models.generation import Generated, generate
 from models.language_model import LanguageModel
 from models.logprobs import divergence
 from models.packing import Row, pack
-from models.tokens import Tokens
+from models.tokens import Ranked, Tokens
 from tests.tiny import LLAMA, decoder_of, text_pairs
 
 SMALL = replace(LLAMA, vocabulary=5)
@@ -30,7 +30,8 @@ def small_model(seed: int) -> LanguageModel:
     encoding = tiktoken.Encoding(
         name="five", pat_str=".", mergeable_ranks={bytes([97 + n]): n for n in range(4)}, special_tokens={"<end>": END}
     )
-    tokens = Tokens(encoding=encoding, end=END, special={"<end>": END})
+    letters = Ranked(encoding=encoding, spelt={n: bytes([97 + n]) for n in range(4)})
+    tokens = Tokens(speller=letters, end=END, special={"<end>": END})
     return LanguageModel(decoder=decoder_of(SMALL, seed=seed), tokens=tokens, dtype=torch.float32)
 
 

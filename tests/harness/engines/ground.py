@@ -52,6 +52,7 @@ class Watched:
             terms=TERMS,
             execution=Execution(dtype=torch.float32, micro_batch_tokens=64),
             fresh=lambda: copy.deepcopy(MODEL),
+            hollow=MODEL.hollow,
             device=torch.device("cpu"),
             on_stage=lambda node: self.trained.append(node.digest),
             on_step=self.on_step,

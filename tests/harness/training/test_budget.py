@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import HarnessError
@@ -19,6 +20,8 @@ from harness.training.budget import (
 )
 from models.architecture import Architecture
 from models.logprobs import sum_logps
+from models.lora import parse_lora
+from models.low_rank import own_weights, with_adapter
 from models.packing import Row, pack
 from tests.tiny import GPT2, LLAMA, decoder_of
 
@@ -129,7 +132,7 @@ def test_a_common_beginning_is_charged_once() -> None:
 
 def test_gpt2_has_one_matrix_less_in_its_feed_forward() -> None:
     """Up and down, no gate."""
-    llama, gpt2 = replace(ONE, kv_heads=2), replace(ONE, family="gpt2", kv_heads=2)
+    llama, gpt2 = replace(ONE, kv_heads=2), replace(ONE, gated=False, kv_heads=2)
     assert llama.body_weights - gpt2.body_weights == 4 * 6
 
 
@@ -168,6 +171,63 @@ def test_training_is_three_forward_passes() -> None:
     """One forward, two in the backward pass."""
     rows = [Row(prompt=(1, 2), responses=((3, 4),))]
     assert training_flops(ONE, rows) == 3 * forward_flops(ONE, rows)
+
+
+# An adapter
+
+
+ADAPTED = {f"{name}, {target}": (name, target) for name in ARCHITECTURES for target in ("all-linear", "o", "up+down")}
+
+
+def test_an_adapter_costs_what_is_counted_by_hand() -> None:
+    """The row above with r = 1 on q and down: 7 tokens, 25 token pairs, 6 predictions.
+
+    A and B of q are 4 and 4, of down 6 and 4. Forward the base and 2 a weight of theirs. Backward through out, gate, up
+    and down 16 + 72, not into qkv, where nothing is trained before; all of the only layer's attention, twice; both pairs
+    twice over, but for q's A once; and the head once.
+    """
+    row, lora = Row(prompt=(1, 2, 3), responses=((1, 2), (1, 2, 3, 4))), parse_lora("lora:r=1:target=q+down")
+    forward = 7 * 2 * (16 + 16 + 16 + 72 + 8 + 10) + 25 * 16 + 6 * 2 * 40
+    backward = 7 * 2 * (16 + 72) + 25 * 2 * 16 + 7 * (4 * (8 + 10) - 2 * 4) + 6 * 2 * 40
+    assert forward_flops(ONE, [row], lora) == forward
+    assert training_flops(ONE, [row], lora) == forward + backward
+
+
+@pytest.mark.parametrize("name", ADAPTED)
+def test_a_step_of_an_adapter_costs_what_torch_counts(name: str) -> None:
+    """Forward and backward, every matrix of base, adapter and head; but the head's logits, which backward makes again."""
+    shape, target = ADAPTED[name]
+    a, lora = ARCHITECTURES[shape], parse_lora(f"lora:r=3:target={target}")
+    policy = with_adapter(decoder_of(a), lora)
+    for weight in own_weights(policy).values():
+        weight.requires_grad_(True)
+    in_place = {torch.ops.aten.addmm_: lambda _, a, b, **__: 2 * a[0] * a[1] * b[1]}  # which torch leaves out
+    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
+        sum_logps(policy, pack([ROW]), dtype=torch.float32).sum().backward()
+    layers = 3 * a.depth - (2 if lora.idle(a).attention else 0)
+    attention = 4.0 * layers * a.attention_width * ROW.attended
+    again = 2 * a.head_weights * ROW.response_tokens
+    assert counted(counter) == training_flops(a, [ROW], lora) - attention + again
+
+
+@pytest.mark.parametrize("architecture", [LLAMA, GPT2], ids=["llama", "gpt2"])
+@pytest.mark.parametrize(("target", "backward"), [("all-linear", True), ("o", False), ("down", False)])
+def test_the_first_layers_attention_has_a_backward_pass_where_torch_makes_one(
+    architecture: Architecture, target: str, backward: bool
+) -> None:
+    """Only behind something that is trained."""
+    lora = parse_lora(f"lora:r=2:target={target}")
+    policy = with_adapter(decoder_of(architecture), lora)
+    for weight in own_weights(policy).values():
+        weight.requires_grad_(True)
+    batch, seen = pack([ROW]), []
+
+    def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        seen.append(query.requires_grad)
+        return batch.attend(layer, query, key, value)
+
+    policy(batch.tokens_N, batch.positions_N, attend, dtype=torch.float32)
+    assert (seen[0], all(seen[1:]), lora.idle(architecture).attention) == (backward, True, not backward)
 
 
 def test_costs_add_up_by_kind() -> None:

@@ -1,0 +1,132 @@
+"""Where rows come from: a name, a file, several files of one format, or a data set of the Hub."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import importlib.resources
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness import store
+from harness.data.fetch import FILES, fetch
+from harness.data.hub import PREFIX, HubSet
+from harness.data.json_rows import Placed, array_rows, line_rows
+from harness.data.numbered import NumberedRow
+from harness.data.table_rows import csv_rows, parquet_rows
+from harness.errors import HarnessError
+
+READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
+    ".json": array_rows,
+    ".jsonl": line_rows,
+    ".ndjson": line_rows,
+    ".csv": csv_rows,
+    ".tsv": csv_rows,
+    ".parquet": parquet_rows,
+}
+NAMES = ("courtesy", *FILES)
+_GLOB = "*?["
+
+
+class Source(Protocol):
+    """Rows that can be read once or more."""
+
+    @property
+    def name(self) -> str: ...  # as it was asked for
+
+    @property
+    def digest(self) -> str | None: ...  # of its content; None where only reading it tells
+
+    @property
+    def bytes(self) -> int | None: ...  # on disk; None where that is not known
+
+    def read(self) -> Iterator[NumberedRow]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Files of one format, read one after another."""
+
+    name: str
+    digest: str  # a file's sha256; of several the digest of theirs
+    paths: tuple[Path, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.paths)
+
+    def read(self) -> Iterator[NumberedRow]:
+        """Every row of every file; HarnessError names file and line where it cannot be read, or has none."""
+        row = 0
+        for path in self.paths:
+            before = row
+            for line, value in READERS[_suffix(path)](path):
+                row += 1
+                yield NumberedRow(source=str(path), line=line, row=row, value=value)
+            if row == before:
+                raise HarnessError(f"{path} is empty: give a file with one preference per row")
+
+
+def find_source(name: str, cache: Path) -> Source:
+    """What `--data` names, fetched first where it is far away."""
+    if name.startswith(PREFIX):
+        return HubSet.parse(name).open()
+    paths = _paths(name, cache)
+    for path in paths:
+        if _suffix(path) not in READERS:
+            raise HarnessError(
+                f"{path} ends in '{path.suffix}', which is no format of rows: "
+                f"give a file that ends in {', '.join(READERS)}, each of them plain or with .gz behind it"
+            )
+    if len(kinds := sorted({_suffix(path) for path in paths})) > 1:
+        raise HarnessError(f"{name!r} has files of {', '.join(kinds)}: give those of one, as {name}/*{kinds[0]}")
+    try:
+        digests = [store.file_digest(path) for path in paths]
+    except OSError as error:
+        raise HarnessError(f"{error.filename} cannot be read ({error.strerror}): check the path") from error
+    return Files(name=name, digest=digests[0] if len(digests) == 1 else store.digest(*digests), paths=paths)
+
+
+def _paths(name: str, cache: Path) -> tuple[Path, ...]:
+    if name == "courtesy":
+        return (Path(str(importlib.resources.files("harness.data") / "courtesy.jsonl")),)
+    if name in FILES:
+        return (fetch(FILES[name], cache),)
+    path = Path(os.path.expanduser(name))
+    if path.is_dir():
+        return _shards(name, path)
+    if path.is_file():
+        return (path,)
+    if path.exists():
+        raise HarnessError(f"{name!r} is no file that can be read twice: save its rows to a file")
+    found = tuple(Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if Path(p).is_file())
+    if found and any(mark in name for mark in _GLOB):
+        return found
+    raise HarnessError(f"no data named '{name}', and no such file: {_guess(path)}")
+
+
+def _shards(name: str, folder: Path) -> tuple[Path, ...]:
+    """The files of rows in a folder, by name. What describes them (README.md) or is hidden lies beside them."""
+    found = sorted(p for p in folder.iterdir() if p.is_file() and _suffix(p) in READERS and p.name[0] not in "._")
+    described = [p for p in found if p.name in ("dataset_info.json", "state.json", "dataset_infos.json")]
+    found = [p for p in found if p not in described]
+    if not found:
+        raise HarnessError(f"'{name}' is a folder without a file of rows: give the path of a file, or of their folder")
+    return tuple(found)
+
+
+def _suffix(path: Path) -> str:
+    """`.jsonl` of `rows.jsonl` and of `rows.jsonl.gz`."""
+    name = path.name.lower()
+    return Path(name.removesuffix(".gz")).suffix
+
+
+def _guess(path: Path) -> str:
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, [*NAMES, *beside], n=1)
+    if not close:
+        return f"give {', '.join(NAMES)}, the path of a file of rows, or hf:ORG/NAME:split"
+    return f"did you mean '{close[0] if close[0] in NAMES else path.parent / close[0]}'?"

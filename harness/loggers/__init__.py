@@ -1,0 +1,1 @@
+"""Where a run's numbers are shown besides its folder: TensorBoard, Weights & Biases, Trackio, MLflow, strangers'."""
