@@ -181,6 +181,8 @@ def _use(run: RunRecord, exported: Exported) -> Iterator[str]:
     limit = run.bench.max_new_tokens or 64
     yield "It was trained to answer prompts of this form, which the chat template here writes:"
     yield fenced(f"{exported.before}What is 3 plus 4?{exported.after}", 4000, wrap=False)
+    if run.bench.template == "alpaca":
+        yield "Where an instruction has an input, it follows in the same message, after a blank line and `### Input:`."
     if exported.form == "gguf":
         yield "With Ollama, in this folder (written for it, not tried against its server):"
         yield f"```sh\n{_ollama(exported)}\n```"

@@ -14,7 +14,7 @@ from harness.store import read_json, write_json
 from reports import build
 from tests.harness.door import Finished, harness, write_sums
 
-BUDGET = 20e9  # FLOPs
+BUDGET = 1e9  # FLOPs
 SPEC = "lora:r=4:alpha=32:target=all-linear:lr=10"
 
 
@@ -23,7 +23,7 @@ def bench(root: Path, model: Path, *more: object) -> Finished:
     data = root / "sums.jsonl"
     flags = ["--recipes", "sft,dpo,dpo-soft-reference,dpo-hard-reference", "--budget", f"{BUDGET / 1e9:g}GFLOP"]
     flags += ["--model", str(model), "--data", str(data if data.exists() else write_sums(data, 80))]
-    flags += ["--eval-prompts", "8", "--max-new-tokens", "6", "--judge", "rule:gold", "--out", str(root / "run")]
+    flags += ["--eval-prompts", "8", "--dtype", "float32", "--max-new-tokens", "6", "--judge", "rule:gold", "--out", str(root / "run")]
     with pytest.MonkeyPatch.context() as patch:  # drawing takes most of a small run's time
         patch.setattr(build, "svg", lambda figure: b"<svg></svg>")
         patch.setattr(build, "png", lambda figure: b"")

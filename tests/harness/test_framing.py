@@ -38,6 +38,13 @@ def test_a_tokenizer_with_this_chat_template_writes_the_benchs_prompt(
     assert tuple(ids) == tokens.encode_prompt(prompt)
 
 
+def test_an_alpaca_rows_input_is_a_part_of_its_message(tiny_model: tuple[Decoder, Tokens]) -> None:
+    """As the card says to write it."""
+    frame = frame_of("alpaca", tiny_model[1])
+    row = Ask(instruction="Add.", input="3 and 4")
+    assert f"{frame.before}Add.\n\n### Input:\n3 and 4{frame.after}" == render_prompt("alpaca", row)
+
+
 def test_turns_follow_one_another_as_they_were_trained(tiny_model: tuple[Decoder, Tokens]) -> None:
     """A response, then the end token, then the next question in its frame."""
     from jinja2 import Template
