@@ -23,6 +23,7 @@ from harness.records import Score
 
 Values = npt.NDArray[np.float64]
 LEAST_P = 1e-300
+LEAST_PART = 0.5  # of the prompts' variance: kept where seeds lie closer together than chance would have them
 
 
 class SeedNoise(NamedTuple):
@@ -80,10 +81,10 @@ def crossed_difference(a_SP: Values, b_SP: Values | float, noise: SeedNoise) -> 
     error = _error(differences_P, noise, sum(1 / len(side_SP) for side_SP in sides))
     spread = math.sqrt(error.variance)
     if spread == 0:
-        return Difference(mean, mean, mean, 1.0 if mean == 0 else LEAST_P, prompts, 0.0)
+        return Difference(mean, mean, mean, 1.0 if mean == 0 else LEAST_P, prompts, 0.0, error.freedom)
     half = error.critical * spread
     p = max(LEAST_P, 2 * float(stats.t.sf(abs(mean) / spread, error.freedom)))
-    return Difference(mean, mean - half, mean + half, p, prompts, spread * math.sqrt(prompts))
+    return Difference(mean, mean - half, mean + half, p, prompts, spread * math.sqrt(prompts), error.freedom)
 
 
 def _error(means_P: Values, noise: SeedNoise, share: float) -> _Error:
@@ -91,15 +92,17 @@ def _error(means_P: Values, noise: SeedNoise, share: float) -> _Error:
 
     The prompts' part has P − 1 degrees of freedom, the seeds' those of the pooled noise (Satterthwaite 1946). They
     count the noise as seen, before the prompts' part of it is taken off: counting what is left covers too little.
+    The noise may come out below zero, and is not cut there: cut, it is too large on average, and equal seeds cover 98%.
     """
     prompts = len(means_P)
     within = float(means_P.var(ddof=1)) / prompts
-    between = share * max(0.0, noise.means - noise.residual)
-    variance = within + between
+    between = share * (noise.means - noise.residual)
+    variance = max(LEAST_PART * within, within + between)
     spread = within**2 / (prompts - 1)
     if share:
         spread += (share * noise.means) ** 2 / noise.freedom + (share * noise.residual) ** 2 / noise.of_residual
-    freedom = variance**2 / spread if spread > 0 else float(prompts - 1)
+    least = min(noise.freedom, prompts - 1) if share else prompts - 1  # of any sum of the two
+    freedom = max(least, variance**2 / spread) if spread > 0 else float(prompts - 1)
     return _Error(variance, float(stats.t.ppf((1 + LEVEL) / 2, freedom)), freedom)
 
 

@@ -5,6 +5,7 @@ Nothing here knows what a metric means: values come in by prompt, 95% intervals 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import warnings
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import optimize, stats
 
 from harness.records import Comparison, Score
 
@@ -34,6 +35,8 @@ class Difference(NamedTuple):
     p: float  # two-sided; never 0
     n: int  # prompts
     sd: float  # standard error · √n: of the prompts' differences, and of the seeds where there are several
+    freedom: float  # degrees of freedom that it is known with
+    step: float = 0.0  # half of the gap between two means that the test can tell: p counts all of the observed one
 
 
 def mean_interval(values: Sequence[float], *, unit: str, clusters: Sequence[str] | None = None) -> Score:
@@ -135,7 +138,16 @@ def paired_difference(
         low, high = max(-1.0, mean - half), min(1.0, mean + half)
     else:
         low, high = _bca(differences_N, seed)
-    return Difference(mean, low, high, _sign_flip_p(differences_N, seed, resamples), len(shared), sd)
+    return Difference(
+        mean,
+        low,
+        high,
+        _sign_flip_p(differences_N, seed, resamples),
+        len(shared),
+        sd,
+        len(shared) - 1,
+        _step(differences_N),
+    )
 
 
 def compare_all(
@@ -174,7 +186,7 @@ def tabulate(
             p=d.p,
             p_holm=p_holm,
             n=d.n,
-            detectable=smallest_difference(d.sd, d.n, (1 - LEVEL) / len(pairs)),
+            detectable=d.step + smallest_difference(d.sd, d.n, (1 - LEVEL) / len(pairs), freedom=d.freedom),
             seeds=seeds,
         )
         for (a, b), d, p_holm in zip(pairs, found, adjusted, strict=True)
@@ -204,15 +216,42 @@ def sample_size(sd: float, delta: float, alpha: float = 0.05, *, power: float = 
     return max(2, math.ceil((_z_sum(alpha, power) * sd / delta) ** 2))
 
 
-def smallest_difference(sd: float, n: int, alpha: float = 0.05, *, power: float = 0.8) -> float:
-    """The difference that n prompts show with this power at level alpha, in the unit of sd."""
+def smallest_difference(
+    sd: float, n: int, alpha: float = 0.05, *, power: float = 0.8, freedom: float = math.inf
+) -> float:
+    """The difference that n prompts show with this power at level alpha, in the unit of sd.
+
+    Where sd is known with few degrees of freedom, as with few seeds, the power is that of noncentral t.
+    """
     if n < 1:
         raise ValueError(f"no difference can be shown on {n} prompts")
-    return _z_sum(alpha, power) * sd / math.sqrt(n)
+    return _errors_apart(alpha, power, freedom) * sd / math.sqrt(n)
+
+
+@functools.cache
+def _errors_apart(alpha: float, power: float, freedom: float) -> float:
+    """How many standard errors a difference measures that a t test at level alpha shows with this power."""
+    if math.isinf(freedom):
+        return _z_sum(alpha, power)
+    critical = float(stats.t.ppf(1 - alpha / 2, freedom))
+
+    def too_much(apart: float) -> float:
+        return float(stats.nct.sf(critical, freedom, apart)) - power
+
+    return float(optimize.brentq(too_much, 0.0, 4 * critical + 10, xtol=1e-6))
 
 
 def _z_sum(alpha: float, power: float) -> float:
     return float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
+
+
+def _step(differences_N: Values) -> float:
+    """Of means under sign flips, where all differences are whole multiples of the smallest, as of outcomes; else 0."""
+    sizes_N = np.abs(differences_N[np.abs(differences_N) > 1e-9])
+    if not len(sizes_N):
+        return 0.0
+    multiples_N = sizes_N / sizes_N.min()
+    return float(sizes_N.min()) / len(differences_N) if np.allclose(multiples_N, multiples_N.round()) else 0.0
 
 
 def _finite(values: Sequence[float]) -> Values:

@@ -19,8 +19,8 @@ LEAST, MOST = 0.93, 0.975
 RATES, PROMPTS = (0.5, 0.8, 0.95, 0.98), (50, 200, 1_000)
 NOISES = (0.0, 0.01, 0.03)
 # Fifty prompts at 98% have one failure, give or take one: an interval from the count alone covers 92 or 98%, whichever
-# it is made of (see docs/log.md), and three points of noise do not fit between 98% and 100%.
-BEYOND = {(50, 0.98)}
+# it is made of (see docs/log.md). Several seeds have more of them.
+BEYOND = World(50, 0.98, recipes=3)
 
 
 def rate_covered(world: World, bench_RSP: Values) -> Iterator[bool]:
@@ -78,4 +78,4 @@ def test_every_interval_holds_the_truth() -> None:
             rates, differences = coverage(world, 2_000)
             print(f"{seeds} seeds, noise {noise:.2f}, {rate} of {prompts:5}: {rates:.1%} {differences:.1%}", flush=True)
             out += [(world, share) for share in (rates, differences) if not LEAST <= share <= MOST]
-    assert [(world, share) for world, share in out if (world.prompts, world.rate) not in BEYOND] == []
+    assert [(world, share) for world, share in out if world != BEYOND] == []

@@ -49,12 +49,14 @@ def false_alarms(world: World, benches: int) -> float:
 
 
 def caught(world: World, benches: int) -> tuple[float, float]:
-    """How often a difference is shown that the formula says 80% of such benches show, and the formula's mean power."""
+    """A difference that benches which have it say they would show 80% of the time, and how often they show it."""
     generator = np.random.default_rng(2)
-    trial = [compared(draw_bench(world, generator))[0] for _ in range(100)]
-    delta = float(np.mean([c.detectable for c in trial]))
-    shown = [compared(draw_bench(world, generator, shift=delta))[0].p < 0.05 for _ in range(benches)]
-    return float(np.mean(shown)), 0.8
+    delta = 0.0
+    for _ in range(4):  # the variance is another where one recipe is better, so what is said is asked there
+        delta = float(np.mean([compared(draw_bench(world, generator, delta))[0].detectable for _ in range(200)]))
+    pairs = world.recipes * (world.recipes - 1) / 2  # the formula's level is Holm's strictest
+    shown = [compared(draw_bench(world, generator, delta))[0].p < 0.05 / pairs for _ in range(benches)]
+    return delta, float(np.mean(shown))
 
 
 @pytest.fixture(autouse=True)
@@ -84,15 +86,15 @@ def test_equal_recipes_are_told_apart_in_six_percent_at_most() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_the_power_is_the_formulas() -> None:
-    """Two recipes, one comparison: 80% of benches show the difference that is said to be shown by 80%."""
+    """80% of benches show the difference that is said to be shown by 80%."""
     worlds = [
         *(World(n, rate, recipes=2) for n, rate in itertools.product((100, 400), (0.5, 0.7, 0.85))),
-        *(World(300, 0.6, s, 0.02, recipes=2) for s in (3, 5)),
+        *(World(300, 0.6, s, 0.02, recipes=7) for s in (2, 3, 5)),
     ]
     found = {world: caught(world, 2_000) for world in worlds}
-    for world, (seen, said) in found.items():
-        print(f"{world}: shown {seen:.1%}, said {said:.0%}")
-    assert max(abs(seen - said) for seen, said in found.values()) <= POINTS
+    for world, (delta, shown) in found.items():
+        print(f"{world}: {100 * delta:.1f} points shown {shown:.1%}, said 80%", flush=True)
+    assert max(abs(shown - 0.8) for _, shown in found.values()) <= POINTS
 
 
 def test_five_points_at_a_half_take_784_prompts() -> None:
