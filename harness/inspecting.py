@@ -149,7 +149,8 @@ def _left_out(found: Inspection) -> Iterator[str]:
     if not found.dropped:
         yield "nothing is left out"
     for dropped in found.dropped:
-        yield f"left out: {counted(dropped.count)} rows {KINDS[dropped.kind]}: {_places(dropped)}"
+        share = f"{counted(dropped.count)} of {counted(found.rows)} rows"
+        yield f"left out: {share} {KINDS[dropped.kind]}: {_places(dropped)}"
 
 
 def _places(dropped: Dropped) -> str:

@@ -1,5 +1,7 @@
 """LoRA (arXiv:2106.09685) in tensors: pairs of small matrices beside a decoder's frozen ones, whose base is shared.
 
+A policy is measured as it was trained, its adapter beside the frozen matrices: merged into them in bfloat16, small
+changes would be rounded away. `merged` is for other people's tools.
 Shapes: N tokens · I inputs and O rows of a matrix · r rank · S ranks of a matrix's pairs together.
 """
 
@@ -81,6 +83,7 @@ class _LowRank(torch.autograd.Function):
 
 def with_adapter(base: Decoder, lora: Lora, *, seed: int = 0) -> Decoder:
     """A policy that computes what the base does until it is trained. The base's weights are shared, and stay frozen."""
+    assert not adapters(base), "one adapter goes on through all stages"
     chosen = lora.projections(base.architecture)
     policy = _sharing(base, list(base.requires_grad_(False).parameters()))
     draw = torch.Generator().manual_seed(seed)
@@ -143,7 +146,7 @@ def merged(decoder: Decoder) -> Decoder:
     for name, adapter in adapters(plain).items():
         linear = plain.get_submodule(name)
         for pair in adapter.pairs:
-            rows = linear.weight.data[pair.projection.start :][: pair.projection.rows]  # type: ignore[union-attr,index]  # an nn.Linear
+            rows = linear.weight.data[pair.projection.start :][: pair.projection.rows]  # type: ignore[index]  # an nn.Linear
             rows.add_((adapter.lora.scale * pair.b @ pair.a).to(rows.dtype))
         delattr(linear, NAME)
     return plain

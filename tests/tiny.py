@@ -11,9 +11,9 @@ from torch import Tensor
 from harness.records import Pair
 from models.architecture import Architecture
 from models.decoder import Decoder
+from models.families import gpt2
 from models.lora import parse_lora
 from models.low_rank import own_weights, with_adapter
-from models.families import gpt2
 from models.packing import Row, pack
 
 LLAMA = Architecture(

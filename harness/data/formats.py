@@ -122,6 +122,8 @@ def named_otherwise(row: Mapping[str, Any]) -> str | None:
 
 def are_messages(value: Any) -> bool:
     """Whether a value is a conversation, or meant to be one."""
+    if isinstance(value, dict):
+        return "content" in value or "value" in value
     return isinstance(value, list) and any(isinstance(message, dict) for message in value)
 
 

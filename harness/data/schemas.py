@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from harness.data.faults import RowFaultError
 
 SHOWN_CHARACTERS = 40
+_ROLES = {"human": "user", "gpt": "assistant"}  # ShareGPT's names of ours
 WANTED = {
     "string_type": "text",
     "list_type": "a list",
@@ -50,6 +51,11 @@ def _label(value: Any) -> bool:
     if label is None:
         raise PydanticCustomError("label", "no label")
     return label
+
+
+def _listed(value: Any) -> Any:
+    """One message as a conversation of one."""
+    return [value] if isinstance(value, dict) else value
 
 
 def _joined(content: Any) -> Any:
@@ -113,18 +119,25 @@ class TwoTextsRow(_Row):
 
 
 class MessageRow(BaseModel):
-    """One message of a conversation."""
+    """One message of a conversation, in ShareGPT's words too."""
 
     role: Annotated[str, StringConstraints(pattern=r"^\w{1,40}$")]
     content: Annotated[Filled, BeforeValidator(_joined)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_our_words(cls, message: Any) -> Any:
+        if isinstance(message, dict) and "role" not in message and {"from", "value"} <= message.keys():
+            return {"role": _ROLES.get(message["from"], message["from"]), "content": message["value"]}
+        return message
 
 
 class ChatRow(_Row):
     """TRL columns as messages: the prompt on its own, or as the messages that both responses begin with."""
 
     prompt: list[MessageRow] | Whole | None = None
-    chosen: list[MessageRow]
-    rejected: list[MessageRow]
+    chosen: Annotated[list[MessageRow], BeforeValidator(_listed)]
+    rejected: Annotated[list[MessageRow], BeforeValidator(_listed)]
 
 
 class UnpairedTextRow(_Row):
@@ -139,7 +152,7 @@ class UnpairedChatRow(_Row):
     """The same as messages."""
 
     prompt: list[MessageRow] | Whole | None = None
-    completion: list[MessageRow]
+    completion: Annotated[list[MessageRow], BeforeValidator(_listed)]
     label: Annotated[bool, BeforeValidator(_label)]
 
 

@@ -95,6 +95,8 @@ def _paths(name: str, cache: Path) -> tuple[Path, ...]:
         return (Path(str(importlib.resources.files("harness.data") / "courtesy.jsonl")),)
     if name in FILES:
         return (fetch(FILES[name], cache),)
+    if not name.strip():
+        raise HarnessError(f"no data named {name!r}: give {', '.join(NAMES)}, or the path of a file of rows")
     path = Path(os.path.expanduser(name))
     if path.is_dir():
         return _shards(name, path)

@@ -197,6 +197,17 @@ def test_an_implicit_prompt_ends_at_a_whole_word(tmp_path: Path) -> None:
     assert (pair.prompt, pair.chosen, pair.rejected) == ("The sky is", " blue.", " black.")
 
 
+def test_sharegpt_messages_are_read(tmp_path: Path) -> None:
+    """Speakers and words by its names, an answer that is one message, and the conversation by --columns."""
+    row = {
+        "conversations": [{"from": "human", "value": "Hello"}],
+        "chosen": {"from": "gpt", "value": "Hi!"},
+        "rejected": {"from": "gpt", "value": "What?"},
+    }
+    (pair,) = load(write(tmp_path / "rows.jsonl", [row]), ("prompt=conversations",)).pairs
+    assert (pair.question, pair.chosen, pair.rejected) == ("Hello", "Hi!", "What?")
+
+
 def test_content_in_parts_is_one_text(tmp_path: Path) -> None:
     """As multimodal sets write it, where all of it is text."""
     said = {"role": "user", "content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]}

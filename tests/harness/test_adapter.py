@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ def bench(root: Path, model: Path, *more: object) -> Finished:
     data = root / "sums.jsonl"
     flags = ["--recipes", "sft,dpo,dpo-soft-reference,dpo-hard-reference", "--budget", f"{BUDGET / 1e9:g}GFLOP"]
     flags += ["--model", str(model), "--data", str(data if data.exists() else write_sums(data, 80))]
-    flags += ["--eval-prompts", "8", "--dtype", "float32", "--max-new-tokens", "6", "--judge", "rule:gold", "--out", str(root / "run")]
+    flags += ["--eval-prompts", "8", "--dtype", "float32", "--max-new-tokens", "6"]
+    flags += ["--judge", "rule:gold", "--out", str(root / "run")]
     with pytest.MonkeyPatch.context() as patch:  # drawing takes most of a small run's time
         patch.setattr(build, "svg", lambda figure: b"<svg></svg>")
         patch.setattr(build, "png", lambda figure: b"")
@@ -62,7 +64,7 @@ def test_the_adapter_is_recorded(root: Path) -> None:
 
 
 def test_checkpoints_in_the_cache_are_adapters(root: Path) -> None:
-    """A hundredth of what the model takes would be too much for it."""
+    """And nothing else: five stages, the anchor and one of each recipe."""
     names = [set(load_file(path)) for path in (root / "cache" / "nodes").glob("*/*.safetensors")]
     assert len(names) == 5
     assert all(".adapter." in name for found in names for name in found)
@@ -105,8 +107,6 @@ def test_another_adapter_is_another_bench(root: Path, tiny_model_folder: Path) -
 
 def test_runs_with_other_adapters_make_no_joint_report(root: Path) -> None:
     """Their anchors are not the same; the line says why."""
-    import shutil
-
     other = root / "other"
     shutil.copytree(root / "run", other, dirs_exist_ok=True)
     record = json.loads((other / "record.json").read_text())

@@ -45,7 +45,7 @@ def test_what_was_understood_is_shown(tmp_path: Path) -> None:
         "101 rows, 100 pairs, 100 different prompts",
         "no prompt is in two splits",
         "the chosen response is longer in 100.0%",
-        "left out: 1 rows repeat an earlier row word for word: rows 101.",
+        "left out: 1 of 101 rows repeat an earlier row word for word: rows 101.",
         "row 51\n  prompt   Question 50?",
     ):
         assert words in text

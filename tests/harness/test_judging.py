@@ -59,7 +59,9 @@ def test_a_probe_is_fitted_first(door: Door) -> None:
     """On the judge split, which the pairs that it is measured on are not of; nothing is trained."""
     ended = door.judge(f"probe:{door.model}", pairs=20)
     assert "fitted on" in ended.out
-    assert [line.split()[0] for line in ended.err.splitlines()] == ["reading", "fitting", *["qualifying"] * 3]
+    reading, understood, *phases = ended.err.splitlines()
+    assert (reading, " is read as TRL text" in understood) == ("reading the model and the data", True)
+    assert [line.split()[0] for line in phases] == ["fitting", *["qualifying"] * 3]
     assert not (door.root / "c" / "nodes").exists()
 
 

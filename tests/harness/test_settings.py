@@ -42,6 +42,7 @@ OTHER = Asked(
     data="rows.jsonl",
     template="plain",
     columns=("chosen=accepted", "rejected=declined"),
+    adapter="lora:r=16",
     recipes=("sft", "dpo:beta=0.2"),
     budget="12TFLOP",
     seeds=3,

@@ -75,16 +75,22 @@ def test_a_twin_without_an_adapter_is_a_copy_of_all() -> None:
 
 @of_shapes
 def test_with_the_adapter_off_a_policy_is_its_base(architecture: Architecture) -> None:
-    """Bit for bit, and on again afterwards, an error within or not."""
-    policy = adapted_of(architecture)
+    """Bit for bit, once or twice off; and on again afterwards."""
+    policy, base = adapted_of(architecture), logits_of(decoder_of(architecture), TEXT)
     before = logits_of(policy, TEXT)
-    with pytest.raises(KeyError), adapter_off(policy):
-        assert torch.equal(logits_of(policy, TEXT), logits_of(decoder_of(architecture), TEXT))
+    with adapter_off(policy):
+        assert torch.equal(logits_of(policy, TEXT), base)
         with adapter_off(policy):
             pass
-        assert torch.equal(logits_of(policy, TEXT), logits_of(decoder_of(architecture), TEXT))
-        raise KeyError
+        assert torch.equal(logits_of(policy, TEXT), base)
     assert torch.equal(logits_of(policy, TEXT), before)
+
+
+def test_an_adapter_is_on_again_after_an_error() -> None:
+    policy = adapted_of()
+    with pytest.raises(KeyError), adapter_off(policy):
+        raise KeyError
+    assert all(adapter.on for adapter in adapters(policy).values())
 
 
 @of_shapes

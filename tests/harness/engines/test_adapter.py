@@ -1,4 +1,4 @@
-"""With an adapter a checkpoint is the adapter alone, one that goes on through all stages, on one base for all of them."""
+"""With an adapter a checkpoint is the adapter alone, one that goes on through all stages, on one shared base."""
 
 from __future__ import annotations
 

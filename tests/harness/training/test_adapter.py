@@ -108,7 +108,8 @@ def test_the_optimizer_keeps_nothing_for_the_base() -> None:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_same_plan_twice_gives_the_same_adapter(recipe: str) -> None:
     """To the last bit."""
-    (first, log), (second, again) = ((p := with_adapter(decoder_of(), LORA), train(p, stage_of(recipe), 20)) for _ in "ab")
+    first, second = (with_adapter(decoder_of(), LORA) for _ in range(2))
+    log, again = (train(policy, stage_of(recipe), 20) for policy in (first, second))
     pairs = zip(own_weights(first).values(), own_weights(second).values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
     assert log == again
@@ -183,7 +184,7 @@ def test_a_soft_refresh_mixes_a_and_b(alpha: float) -> None:
 
 def test_soft_refreshes_come_to_the_policy() -> None:
     """Once it stands still, the reference's distance from it shrinks by (1 − α) in A and B: to nothing."""
-    policy, reference, first = learned()
+    policy, reference, _ = learned()
     for _ in range(60):
         reference.refresh(policy, 0.3)
     torch.testing.assert_close(reference.logps(range(len(ROWS)), ROWS), logps(policy), atol=1e-4, rtol=0)

@@ -182,9 +182,9 @@ ADAPTED = {f"{name}, {target}": (name, target) for name in ARCHITECTURES for tar
 def test_an_adapter_costs_what_is_counted_by_hand() -> None:
     """The row above with r = 1 on q and down: 7 tokens, 25 token pairs, 6 predictions.
 
-    A and B of q are 4 and 4, of down 6 and 4. Forward the base and 2 a weight of theirs. Backward through out, gate, up
-    and down 16 + 72, not into qkv, where nothing is trained before; all of the only layer's attention, twice; both pairs
-    twice over, but for q's A once; and the head once.
+    A and B of q are 4 and 4, of down 6 and 4. Forward the base and 2 a weight of theirs. Backward through out, gate,
+    up and down 16 + 72, not into qkv, where nothing is trained before; all of the only layer's attention, twice; both
+    pairs twice over, but for q's A once; and the head once.
     """
     row, lora = Row(prompt=(1, 2, 3), responses=((1, 2), (1, 2, 3, 4))), parse_lora("lora:r=1:target=q+down")
     forward = 7 * 2 * (16 + 16 + 16 + 72 + 8 + 10) + 25 * 16 + 6 * 2 * 40
@@ -195,7 +195,7 @@ def test_an_adapter_costs_what_is_counted_by_hand() -> None:
 
 @pytest.mark.parametrize("name", ADAPTED)
 def test_a_step_of_an_adapter_costs_what_torch_counts(name: str) -> None:
-    """Forward and backward, every matrix of base, adapter and head; but the head's logits, which backward makes again."""
+    """Forward and backward, every matrix of base, adapter and head; less the head's logits that backward makes again."""
     shape, target = ADAPTED[name]
     a, lora = ARCHITECTURES[shape], parse_lora(f"lora:r=3:target={target}")
     policy = with_adapter(decoder_of(a), lora)
