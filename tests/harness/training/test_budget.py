@@ -195,7 +195,7 @@ def test_an_adapter_costs_what_is_counted_by_hand() -> None:
 
 @pytest.mark.parametrize("name", ADAPTED)
 def test_a_step_of_an_adapter_costs_what_torch_counts(name: str) -> None:
-    """Forward and backward, every matrix of base, adapter and head; less the head's logits that backward makes again."""
+    """Forward and backward, every matrix of base, adapter and head; but the head's logits made again in backward."""
     shape, target = ADAPTED[name]
     a, lora = ARCHITECTURES[shape], parse_lora(f"lora:r=3:target={target}")
     policy = with_adapter(decoder_of(a), lora)
