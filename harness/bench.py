@@ -110,7 +110,6 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[]
     assert bench.resolved is not None
     plan = plan_bench(bench.resolved, ground, choices, bench.seeds)
     folder.mkdir(parents=True, exist_ok=True)
-    say(ground.dataset.reading)  # here, where nothing is left that the user could have got wrong
     try:
         with FileLock(folder / ".lock", timeout=LOCK_SECONDS):
             refuse_another(folder, bench)  # again, now that no other run can begin here
@@ -154,6 +153,7 @@ class _Conductor:
         self.failed: dict[str, str] = {}
 
     def run(self) -> Outcome:
+        self.journal.say(self.ground.dataset.reading)
         if self.resolved.budget_pairs is not None:
             self.journal.say(
                 "a budget in pairs gives recipes that cost more a pair more compute; time and FLOPs do not"
