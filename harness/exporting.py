@@ -141,6 +141,9 @@ def _whole(target: Path) -> Iterator[Path]:
         making = Path(name) / "export"
         making.mkdir()
         yield making
+        for file in making.rglob("*"):
+            if file.is_file():
+                file.chmod(0o644)  # safetensors writes files that only their owner can read
         making.replace(target)
 
 

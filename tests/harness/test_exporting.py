@@ -405,3 +405,11 @@ def test_an_anchor_that_no_recipe_begins_with_is_found_all_the_same(
     prompts = read_jsonl(tmp_path / "run" / "prompts.jsonl", HeldOutPrompt)
     answers = written_by_transformers(tmp_path / "out", [p.question for p in prompts], 8)
     assert answers == [recorded(tmp_path / "run" / "anchor")[p.prompt_id] for p in prompts]
+
+
+def test_what_comes_out_can_be_read_by_other_users(tmp_path: Path) -> None:
+    """safetensors writes files that only their owner can read; a server under another name has to."""
+    with exporting._whole(tmp_path / "out") as making:
+        (making / "model.safetensors").write_bytes(b"")
+        (making / "model.safetensors").chmod(0o600)
+    assert (tmp_path / "out" / "model.safetensors").stat().st_mode & 0o777 == 0o644
