@@ -14,8 +14,9 @@ run: $(VENV)/.ready
 	$(BIN)/python -m harness run --recipes core --budget $(BUDGET) --eval-prompts $(PROMPTS) --out $(OUT)
 	@echo "The report: $(OUT)/report.md, $(OUT)/report.html, $(OUT)/report.json"
 
+# Two files of tests at a time, each on one core.
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 slow: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m slow
