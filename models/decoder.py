@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.architecture import Architecture, RopeScaling
+from models.fused import rms_norm, rotate, silu_gate
 
 # (layer, query_NHE, key_NKE, value_NKE) → out_NHE
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -55,7 +56,8 @@ class Decoder(nn.Module):
         if self.positions is not None:
             x_ND = x_ND + self.positions(positions_N).float()
         else:
-            rotation = rotary(positions_N, self.architecture)
+            cosine_N1F, sine_N1F = rotary(positions_N, self.architecture)
+            rotation = cosine_N1F.to(dtype), sine_N1F.to(dtype)
         kept: list[Tensor] = []
         for layer, block in enumerate(self.blocks):
             x_ND = block(x_ND, layer, attend, rotation, dtype)
@@ -102,8 +104,8 @@ class Block(nn.Module):
     def forward(
         self, x_ND: Tensor, layer: int, attend: Attend, rotation: tuple[Tensor, Tensor] | None, dtype: torch.dtype
     ) -> Tensor:
-        x_ND = x_ND + self.attention(self.attention_norm(x_ND).to(dtype), layer, attend, rotation)
-        return x_ND + self.feed(self.feed_norm(x_ND).to(dtype))
+        x_ND = x_ND + self.attention(self.attention_norm(x_ND, dtype), layer, attend, rotation)
+        return x_ND + self.feed(self.feed_norm(x_ND, dtype))
 
     def attention(self, x_ND: Tensor, layer: int, attend: Attend, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
         a = self.a
@@ -112,15 +114,18 @@ class Block(nn.Module):
         key_NKE = key.unflatten(-1, (a.kv_heads, a.head_width))
         value_NKE = value.unflatten(-1, (a.kv_heads, a.head_width))
         if self.query_norm is not None and self.key_norm is not None:
-            query_NHE, key_NKE = self.query_norm(query_NHE).to(x_ND.dtype), self.key_norm(key_NKE).to(x_ND.dtype)
+            query_NHE, key_NKE = self.query_norm(query_NHE, x_ND.dtype), self.key_norm(key_NKE, x_ND.dtype)
         if rotation is not None:
-            query_NHE, key_NKE = rotate(query_NHE, rotation), rotate(key_NKE, rotation)
+            query_NHE, key_NKE = rotate(query_NHE, *rotation), rotate(key_NKE, *rotation)
         return multiply(attend(layer, query_NHE, key_NKE, value_NKE).flatten(-2), self.out)
 
     def feed(self, x_ND: Tensor) -> Tensor:
         if not self.a.gated:
             return multiply(self.activate(multiply(x_ND, self.up)), self.down)
-        gate, up = multiply(x_ND, self.up).chunk(2, dim=-1)
+        both_NF = multiply(x_ND, self.up)
+        if self.a.activation == "silu":
+            return multiply(silu_gate(both_NF), self.down)
+        gate, up = both_NF.chunk(2, dim=-1)
         return multiply(self.activate(gate) * up, self.down)
 
     def activate(self, x_NF: Tensor) -> Tensor:
@@ -128,7 +133,7 @@ class Block(nn.Module):
 
 
 class Norm(nn.Module):
-    """RMSNorm (arXiv:1910.07467) or LayerNorm of the last dimension; float32 throughout."""
+    """RMSNorm (arXiv:1910.07467) or LayerNorm of the last dimension, computed in float32, given in `dtype`."""
 
     def __init__(self, a: Architecture, width: int) -> None:
         super().__init__()
@@ -136,11 +141,11 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.full((width,), 1 - a.norm_offset))
         self.bias = nn.Parameter(torch.zeros(width)) if a.norm == "layer" else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         weight = self.weight + self.offset if self.offset else self.weight
         if self.bias is None:
-            return F.rms_norm(x.float(), weight.shape, weight, self.eps)
-        return F.layer_norm(x.float(), weight.shape, weight, self.bias, self.eps)
+            return rms_norm(x, weight, self.eps, dtype)
+        return F.layer_norm(x.float(), weight.shape, weight, self.bias, self.eps).to(dtype)
 
 
 def multiply(x_ND: Tensor, linear: nn.Linear) -> Tensor:
@@ -153,13 +158,12 @@ def multiply(x_ND: Tensor, linear: nn.Linear) -> Tensor:
 
 
 def rotary(positions_N: Tensor, a: Architecture) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of each position's angles, each (N, 1, E) (RoFormer, arXiv:2104.09864, in two halves)."""
-    turns_E = turns(a, positions_N.device)
+    """Cosine and sine of each position's angles, each (N, 1, E / 2)."""
+    turns_F = turns(a, positions_N.device)
     if a.rope_scaling is not None:
-        turns_E = turns_E / slowing(turns_E, a.rope_scaling)
-    angles_NE = positions_N[:, None].float() * turns_E
-    angles_NE = torch.cat((angles_NE, angles_NE), dim=-1)[:, None, :]
-    return angles_NE.cos(), angles_NE.sin()
+        turns_F = turns_F / slowing(turns_F, a.rope_scaling)
+    angles_N1F = positions_N[:, None, None].float() * turns_F
+    return angles_N1F.cos(), angles_N1F.sin()
 
 
 def turns(a: Architecture, device: torch.device | None = None) -> Tensor:
@@ -168,17 +172,10 @@ def turns(a: Architecture, device: torch.device | None = None) -> Tensor:
     return a.rope_base**-steps
 
 
-def slowing(turns_E: Tensor, scaling: RopeScaling) -> Tensor:
+def slowing(turns_F: Tensor, scaling: RopeScaling) -> Tensor:
     """What each of the turns is divided by."""
     if scaling.kind == "linear":
-        return torch.full_like(turns_E, scaling.factor)
-    done_E = scaling.original * turns_E / (2 * math.pi)
-    kept_E = ((done_E - scaling.low) / (scaling.high - scaling.low)).clamp(0, 1)
-    return 1 / ((1 - kept_E) / scaling.factor + kept_E)
-
-
-def rotate(x_NHE: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn each pair of features (e, e + E/2) by its position's angle, in the input's dtype."""
-    cosine, sine = rotation[0].to(x_NHE.dtype), rotation[1].to(x_NHE.dtype)
-    first, second = x_NHE.chunk(2, dim=-1)
-    return x_NHE * cosine + torch.cat((-second, first), dim=-1) * sine
+        return torch.full_like(turns_F, scaling.factor)
+    done_F = scaling.original * turns_F / (2 * math.pi)
+    kept_F = ((done_F - scaling.low) / (scaling.high - scaling.low)).clamp(0, 1)
+    return 1 / ((1 - kept_F) / scaling.factor + kept_F)

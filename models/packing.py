@@ -76,7 +76,6 @@ class Packed:
     def attend(self, layer: int, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:
         """Attention as the mask allows: an `Attend` for the decoder."""
         P, (B, _, T, _) = self.prefix, self.mask_B1TS.shape
-        heads = query_NHE.shape[1]
         grids = [
             Spread.apply(x[P:], self.slots, B * T)  # type: ignore[no-untyped-call]  # torch leaves it untyped
             for x in (query_NHE, key_NKE, value_NKE)
@@ -84,8 +83,7 @@ class Packed:
         q, k, v = (x.unflatten(0, (B, T)).transpose(1, 2) for x in grids)
         if P:
             k, v = _after(key_NKE[:P], k), _after(value_NKE[:P], v)
-        k, v = _for_each_query_head(k, heads), _for_each_query_head(v, heads)
-        out_BHTE = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask_B1TS)
+        out_BHTE = grouped_attention(q, k, v, mask=self.mask_B1TS)
         rows_RHE = out_BHTE.transpose(1, 2).flatten(0, 1)
         out: Tensor = Gather.apply(rows_RHE, self.slots)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return torch.cat((_attend_causally(query_NHE[:P], key_NKE[:P], value_NKE[:P]), out)) if P else out
@@ -97,15 +95,22 @@ def _after(prefix_PKE: Tensor, rows_BKTE: Tensor) -> Tensor:
     return torch.cat((prefix_BKPE, rows_BKTE), dim=2)
 
 
-def _for_each_query_head(x_BKSE: Tensor, heads: int) -> Tensor:
-    groups = heads // x_BKSE.shape[1]
-    return x_BKSE if groups == 1 else x_BKSE.repeat_interleave(groups, dim=1)
+def grouped_attention(
+    q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, *, mask: Tensor | None = None, is_causal: bool = False
+) -> Tensor:
+    """Attention in which each key head serves H / K query heads, (B, H, T, E)."""
+    groups = q_BHTE.shape[1] // k_BKSE.shape[1]
+    if groups > 1 and q_BHTE.is_cuda:  # its fast kernels with a mask know no groups
+        k_BKSE, v_BKSE = (x.repeat_interleave(groups, dim=1) for x in (k_BKSE, v_BKSE))
+        groups = 1
+    return F.scaled_dot_product_attention(
+        q_BHTE, k_BKSE, v_BKSE, attn_mask=mask, is_causal=is_causal, enable_gqa=groups > 1
+    )
 
 
 def _attend_causally(query_PHE: Tensor, key_PKE: Tensor, value_PKE: Tensor) -> Tensor:
     q, k, v = (x.transpose(0, 1)[None] for x in (query_PHE, key_PKE, value_PKE))
-    k, v = _for_each_query_head(k, q.shape[1]), _for_each_query_head(v, q.shape[1])
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True)[0].transpose(0, 1)
+    return grouped_attention(q, k, v, is_causal=True)[0].transpose(0, 1)
 
 
 def pack(rows: Sequence[Row], *, read_last: bool = False) -> Packed:

@@ -75,7 +75,7 @@ def calibrate(policy: Decoder, terms: Terms, stage: Stage, execution: Execution)
         training.append(
             _seconds(lambda b=batch, p=step.pairs: accumulate(policy, stage.objective, p, b, None, execution))  # type: ignore[misc]
         )
-        updating.append(_seconds(lambda: _update(policy, optimizer)))
+        updating.append(_seconds(lambda: update(policy, optimizer)))
         flops.append(step.cost.policy)
     policy.requires_grad_(False)
     policy.zero_grad(set_to_none=True)
@@ -84,7 +84,8 @@ def calibrate(policy: Decoder, terms: Terms, stage: Stage, execution: Execution)
     return Speed(flops_per_second=rate, flops_per_byte=rate * seconds_per_byte)
 
 
-def _update(policy: Decoder, optimizer: torch.optim.Optimizer) -> None:
+def update(policy: Decoder, optimizer: torch.optim.Optimizer) -> None:
+    """What ends a training step."""
     torch.nn.utils.clip_grad_norm_(own_weights(policy).values(), CLIP)
     optimizer.step()
-    optimizer.zero_grad(set_to_none=False)
+    optimizer.zero_grad(set_to_none=True)

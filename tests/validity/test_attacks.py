@@ -47,9 +47,8 @@ def model() -> LanguageModel:
 
 def sides(data: str, model: LanguageModel) -> Sides:
     splits = split_pairs(load_pairs(data, render_chat=model.tokens.render_chat, cache=cache_root()))
-    one_a_prompt = {pair.prompt_id: pair for pair in reversed(splits.test)}
-    kept = [pair for pair in splits.test if one_a_prompt[pair.prompt_id] is pair]
-    return Sides(fitting=splits.judge, held_out=tuple(kept))
+    first_of = {pair.prompt_id: pair for pair in reversed(list(splits.test))}
+    return Sides(fitting=splits.judge, held_out=tuple(reversed(first_of.values())))
 
 
 def need(data: str) -> None:

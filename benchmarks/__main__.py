@@ -1,0 +1,73 @@
+"""`python -m benchmarks`: every part, or those named; a table on the terminal and benchmarks/latest.json."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from benchmarks import ceiling, dpo_step, generation
+from benchmarks.profiles import PROFILES
+from harness.training.machine import choose_device, choose_dtype
+
+LATEST = Path(__file__).with_name("latest.json")
+PARTS = ("dpo_step", "generation", "ceiling")
+
+
+def main() -> None:
+    asked = parse()
+    console = Console(highlight=False)
+    dtype = str(choose_dtype(choose_device())).removeprefix("torch.") if asked.dtype == "auto" else asked.dtype
+    found: dict[str, Any] = {"machine": machine(dtype)}
+    for name in asked.parts or PARTS:
+        console.rule(name)
+        found[name] = part(name, asked, dtype, lambda line: console.print(line, soft_wrap=True))
+        asked.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    console.print(f"All figures: {asked.out}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them, if left out")
+    parser.add_argument("--profiles", nargs="+", choices=PROFILES, default=list(PROFILES))
+    parser.add_argument("--references", nargs="+", choices=["cached", "live"], default=["cached", "live"])
+    parser.add_argument("--steps", type=int, default=5, help="timed steps of each side; the median counts")
+    parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
+    parser.add_argument("--out", type=Path, default=LATEST)
+    return parser.parse_args()
+
+
+def part(name: str, asked: argparse.Namespace, dtype: str, say: Callable[[str], None]) -> dict[str, Any]:
+    if name == "dpo_step":
+        return dpo_step.compare(asked.profiles, asked.references, asked.steps, dtype, say)
+    return {"generation": generation, "ceiling": ceiling}[name].compare(asked.steps, dtype, say)
+
+
+def machine(dtype: str) -> dict[str, Any]:
+    """What the figures were made on and with."""
+    libraries = ("torch", "transformers", "trl", "accelerate")
+    return {
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "dtype": dtype,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in libraries},
+    }
+
+
+def processor() -> str:
+    """Its name, as Linux tells it."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""What share of this machine's matrix multiplication a training step reaches, counting useful tokens only.
+
+The ceiling is the model's own multiplications and nothing else: every matrix forward and both ways backward, at the
+number of tokens that a step has, out of warm memory.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.profiles import PROFILES, dpo_stage, dtype_named, load, planned, rows_of, terms_of
+from harness.resolution import MICRO_BATCH_TOKENS
+from harness.training.budget import Work, training_flops, work_of
+from harness.training.machine import update
+from harness.training.reference import Frozen
+from harness.training.train import Execution, accumulate, start_optimizer
+from models.architecture import Architecture
+from models.decoder import Decoder
+from models.language_model import batches
+from models.packing import Row
+
+BATCH = 16
+WARM_UP = 2
+
+
+def compare(steps: int, dtype: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """profile → share of the ceiling, with and without the optimizer's own time."""
+    model, tokens = load()
+    found: dict[str, Any] = {}
+    for profile in PROFILES:
+        rows = rows_of(profile, tokens, (WARM_UP + steps) * BATCH)
+        found[profile] = shares(copy.deepcopy(model), rows, steps, dtype_named(dtype))
+        one = found[profile]
+        say(
+            f"{profile}: {one['gflops_per_second']:.0f} of {one['ceiling_gflops_per_second']:.0f} GFLOP/s, "
+            f"{one['share']:.0%} ({one['share_with_update']:.0%} with AdamW)"
+        )
+    return {"share": found["short"]["share"], **found}
+
+
+def shares(policy: Decoder, rows: Sequence[Row], steps: int, dtype: torch.dtype) -> dict[str, float]:
+    """Steps and the ceiling timed in turn; medians."""
+    terms = terms_of(policy.architecture, 1, rows, BATCH)
+    plan, optimizer = planned(terms, WARM_UP + steps), start_optimizer(policy, rate=0.0)
+    execution = Execution(dtype=dtype, micro_batch_tokens=MICRO_BATCH_TOKENS)
+    reference = Frozen(dict.fromkeys(plan.pairs, (0.0, 0.0)), policy.device)
+    passes, updates, ceilings = [], [], []
+    for step in plan.steps:
+        batch = [rows[i] for i in step.pairs]
+        flops = training_flops(policy.architecture, batch)
+        spent = seconds(
+            lambda b=batch, p=step.pairs: accumulate(policy, dpo_stage().objective, p, b, reference, execution)
+        )  # type: ignore[misc]
+        passes.append(flops / spent)
+        updates.append(flops / (spent + seconds(lambda: update(policy, optimizer))))
+        works = [work_of([batch[i] for i in part]) for part in batches(batch, MICRO_BATCH_TOKENS)]
+        ceilings.append(ceiling(policy.architecture, works, dtype))
+    rate, whole, top = (statistics.median(x[WARM_UP:]) for x in (passes, updates, ceilings))
+    return {
+        "gflops_per_second": rate / 1e9,
+        "ceiling_gflops_per_second": top / 1e9,
+        "share": rate / top,
+        "share_with_update": whole / top,
+    }
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def ceiling(a: Architecture, works: Sequence[Work], dtype: torch.dtype) -> float:
+    """FLOPs a second of the model's multiplications at these micro-batches' sizes."""
+    blocks = (
+        (a.width, a.attention_width + 2 * a.kv_width),
+        (a.attention_width, a.width),
+        (a.width, a.gates * a.hidden),
+        (a.hidden, a.width),
+    )
+    flops = spent = 0.0
+    for work in works:
+        shapes = [(work.tokens, *block, a.depth) for block in blocks] + [(work.predicted, a.width, a.vocabulary, 1)]
+        for rows, into, out, times in shapes:
+            flops += times * 3 * 2.0 * rows * into * out
+            spent += times * multiplied(rows, into, out, dtype)
+    return flops / spent
+
+
+def multiplied(rows: int, into: int, out: int, dtype: torch.dtype) -> float:
+    """Seconds of one matrix forward, and of its two gradients; the best of three."""
+    x, w, grad = (torch.ones(size, dtype=dtype) for size in ((rows, into), (out, into), (rows, out)))
+    return sum(
+        min(seconds(f) for _ in range(3)) for f in (lambda: F.linear(x, w), lambda: grad @ w, lambda: grad.T @ x)
+    )

@@ -1,0 +1,97 @@
+"""The pairs that are timed, in three profiles of length, the same for both sides."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from harness.cache import cache_root
+from harness.data.rows import load_pairs
+from harness.errors import HarnessError
+from harness.recipes.recipe import Stage
+from harness.recipes.registry import choose
+from harness.tokenised import ChosenRows
+from harness.training.budget import FLOPS_PER_BYTE
+from harness.training.plan import StagePlan, Terms, plan_stage
+from models.architecture import Architecture
+from models.decoder import Decoder
+from models.language_model import make_row
+from models.packing import Row
+from models.sources import find_model
+from models.tokens import Tokens
+
+MODEL = "smollm2-135m"
+SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Mean lengths in tokens; each row's own are drawn evenly from half to one and a half of them."""
+
+    prompt: int
+    response: int
+
+
+DRAWN = {"chat": Profile(prompt=300, response=100), "long": Profile(prompt=60, response=300)}
+PROFILES = ("short", *DRAWN)
+
+
+def load() -> tuple[Decoder, Tokens]:
+    """The embedded model."""
+    return find_model(MODEL, cache_root()).load()
+
+
+def rows_of(profile: str, tokens: Tokens, count: int) -> list[Row]:
+    """So many pairs. Short ones are the book's, where its file is in the cache, else `courtesy`'s."""
+    if profile == "short":
+        return short_rows(tokens)[:count]
+    wanted, draw = DRAWN[profile], random.Random(SEED)
+    stream = [token for row in short_rows(tokens, "courtesy") for r in row.responses for token in r]
+
+    def some(mean: int) -> tuple[int, ...]:
+        length, start = draw.randint(mean // 2, mean + mean // 2), draw.randrange(len(stream) - 2 * mean)
+        return tuple(stream[start : start + length])
+
+    return [
+        Row(prompt=some(wanted.prompt), responses=(some(wanted.response), some(wanted.response))) for _ in range(count)
+    ]
+
+
+def short_rows(tokens: Tokens, data: str = "rasbt") -> list[Row]:
+    """All pairs of a data set in its own template."""
+    try:
+        pairs = load_pairs(data, render_chat=tokens.render_chat, cache=cache_root())
+    except HarnessError:  # the book's file comes from a host that may be out of reach
+        return short_rows(tokens, "courtesy")
+    return [make_row(tokens, pair.prompt, (pair.chosen, pair.rejected)) for pair in pairs.pairs]
+
+
+def terms_of(architecture: Architecture, weights: int, rows: Sequence[Row], batch: int) -> Terms:
+    """What a plan is made on."""
+    return Terms(
+        architecture=architecture,
+        weights=weights,
+        pair_rows=rows,
+        chosen_rows=ChosenRows(rows),
+        batch_pairs=batch,
+        flops_per_byte=FLOPS_PER_BYTE,
+    )
+
+
+def dpo_stage() -> Stage:
+    """The DPO stage of `dpo-beta0.1`."""
+    return choose(["dpo-beta0.1"])[0].stages[-1]
+
+
+def planned(terms: Terms, steps: int) -> StagePlan:
+    """So many steps of DPO; both sides take their pairs in this order."""
+    return plan_stage(terms, dpo_stage(), budget=steps * terms.batch_pairs, in_pairs=True, seed=SEED)
+
+
+def dtype_named(name: str) -> torch.dtype:
+    found = getattr(torch, name)
+    assert isinstance(found, torch.dtype)
+    return found

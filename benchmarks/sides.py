@@ -1,0 +1,119 @@
+"""Two processes that take their steps in turn, so that what disturbs one disturbs the other.
+
+A side is a module that is run with one JSON argument: it builds what it needs, says that it is ready, and takes one
+step whenever it is told to. Its memory is what its process holds while it steps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import psutil
+
+EVERY_SECONDS = 0.02
+Told = dict[str, Any]
+
+
+class Turns:
+    """A side's own end: waits for its turn, and tells what came of it. Whatever else it prints goes to stderr."""
+
+    def __init__(self) -> None:
+        self._answers = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)
+        self._began = 0.0
+
+    def wait(self) -> None:
+        """Until the next step is wanted; ends the process where none is."""
+        self._say({})
+        if sys.stdin.readline().strip() != "step":
+            self._answers.close()
+            os._exit(0)
+        self._began = time.perf_counter()
+
+    def tell(self, **told: Any) -> None:
+        """What the step took, and what came of it."""
+        self._say({"seconds": time.perf_counter() - self._began, **told})
+
+    def _say(self, told: Told) -> None:
+        print(json.dumps(told), file=self._answers, flush=True)
+
+
+class Side:
+    """The other end: one process that steps when told to."""
+
+    def __init__(self, module: str, wish: Mapping[str, Any]) -> None:
+        command = [sys.executable, "-m", module, json.dumps(wish)]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+        self.peak_bytes, self._over = 0, threading.Event()
+        self._read()  # it is ready
+        self._sampler = threading.Thread(target=self._sample, daemon=True)
+        self._sampler.start()
+
+    def step(self) -> Told:
+        """One step of this side alone."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("step\n")
+        self._process.stdin.flush()
+        told = self._read()
+        self._read()  # it is ready again
+        return told
+
+    def end(self) -> None:
+        self._over.set()
+        self._sampler.join()
+        self._process.communicate("end\n")
+
+    def _read(self) -> Told:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"benchmark: {' '.join(self._process.args[2:])} ended early: run it alone to see why")  # type: ignore[index]
+        told: Told = json.loads(line)
+        return told
+
+    def _sample(self) -> None:
+        process = psutil.Process(self._process.pid)
+        while not self._over.wait(EVERY_SECONDS):
+            self.peak_bytes = max(self.peak_bytes, process.memory_info().rss)
+
+
+class Paired(NamedTuple):
+    """What two sides took for the same steps, warm-up left out."""
+
+    first: tuple[Told, Told]  # of both sides, warm-up or not
+    ours: list[Told]
+    theirs: list[Told]
+    ours_bytes: int
+    theirs_bytes: int
+
+    @property
+    def speedup(self) -> float:
+        """The median over steps of their time by ours."""
+        return statistics.median(t["seconds"] / o["seconds"] for o, t in zip(self.ours, self.theirs, strict=True))
+
+
+def take_turns(ours: Side, theirs: Side, *, warm_up: int, steps: int) -> Paired:
+    """Step both in turn; the first `warm_up` steps of each do not count, but for memory."""
+    told = [(ours.step(), theirs.step()) for _ in range(warm_up + steps)]
+    ours.end()
+    theirs.end()
+    return Paired(
+        first=told[0],
+        ours=[o for o, _ in told[warm_up:]],
+        theirs=[t for _, t in told[warm_up:]],
+        ours_bytes=ours.peak_bytes,
+        theirs_bytes=theirs.peak_bytes,
+    )
+
+
+def median(told: Sequence[Told], key: str = "seconds") -> float:
+    return statistics.median(one[key] for one in told)

@@ -1,0 +1,94 @@
+"""What stands between the matrices, in few passes over memory and with little kept for the backward pass.
+
+Each of these is a formula of a line whose gradient is written out by hand: autograd would keep every intermediate and
+pass over memory three times as often (docs/log.md). Second derivatives are not defined.
+Shapes: N tokens · D width · H heads · E head width · F feed-forward width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rms_norm(x: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """x / √(mean x² + eps) · weight over the last dimension (RMSNorm, arXiv:1910.07467), in float32, then cast.
+
+    Kept: x itself, which the residual stream holds anyway, and one number a row.
+    """
+    normed: Tensor = _RmsNorm.apply(x, weight_D, eps, dtype)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return normed
+
+
+def rotate(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor) -> Tensor:
+    """Turn each pair of features (e, e + E/2) by its position's angle (RoFormer, arXiv:2104.09864, in two halves).
+
+    Cosine and sine have half the head's width; the gradient is the turn back, so nothing else is kept.
+    """
+    turned: Tensor = _Rotate.apply(x_NHE, cosine_N1F, sine_N1F)  # type: ignore[no-untyped-call]
+    return turned
+
+
+def silu_gate(gate_and_up_NF: Tensor) -> Tensor:
+    """silu(gate) · up of a gate and an up side by side (SwiGLU, arXiv:2002.05202). Kept: the two."""
+    gated: Tensor = _SiluGate.apply(gate_and_up_NF)  # type: ignore[no-untyped-call]
+    return gated
+
+
+class _RmsNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, eps, dtype):  # type: ignore[no-untyped-def]  # torch's own signature is untyped
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        scale = (norm.square_().div_(x.shape[-1]).add_(eps)).rsqrt_()
+        ctx.save_for_backward(x, weight, scale)
+        return (x * scale).mul_(weight).to(dtype)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        x, weight, scale = ctx.saved_tensors
+        grad = grad.float()
+        product_ND = (grad * x).flatten(0, -2)
+        scale_N = scale.flatten()
+        along_N = (product_ND @ weight) * scale_N.pow(3) / x.shape[-1]
+        slope = (grad * weight).mul_(scale).addcmul_(x, along_N.view(scale.shape), value=-1)
+        return slope.to(x.dtype), scale_N @ product_ND if ctx.needs_input_grad[1] else None, None, None
+
+
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, cosine, sine):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(cosine, sine)
+        return _turn(x, cosine, sine, 1.0)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        cosine, sine = ctx.saved_tensors
+        return _turn(grad, cosine, sine, -1.0), None, None
+
+
+def _turn(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor, way: float) -> Tensor:
+    """Forwards, or back where `way` is −1."""
+    first, second = x_NHE.chunk(2, dim=-1)
+    turned = torch.empty_like(x_NHE, memory_format=torch.contiguous_format)
+    one, two = turned.chunk(2, dim=-1)
+    torch.mul(first, cosine_N1F, out=one).addcmul_(second, sine_N1F, value=-way)
+    torch.mul(second, cosine_N1F, out=two).addcmul_(first, sine_N1F, value=way)
+    return turned
+
+
+class _SiluGate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, both):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(both)
+        gate, up = both.chunk(2, dim=-1)
+        return torch.nn.functional.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        (both,) = ctx.saved_tensors
+        gate, up = both.chunk(2, dim=-1)
+        slope = torch.empty_like(both)
+        of_gate, of_up = slope.chunk(2, dim=-1)
+        torch.mul(torch.nn.functional.silu(gate), grad, out=of_up)
+        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=of_gate)
+        return slope
