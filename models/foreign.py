@@ -20,7 +20,7 @@ from models.families import describe
 from models.foreign_check import logits_apart, logits_packed, observe, ratio, sample
 from models.foreign_sizes import read_sizes, refuse_softcap
 from models.packing import pack
-from models.tensors import open_folder
+from models.tensors import file_of, open_folder, refuse_not_finite
 from models.weights import read_config
 
 TOLERANCE = 1e-4  # of logits: absolute where they are small, else relative to the largest
@@ -78,6 +78,8 @@ def _load(folder: Path, config: Mapping[str, Any]) -> Any:
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"{folder} lacks the weights {missing[0]} and {len(missing) - 1} more: copy the model again")
+    for name, weight in model.named_parameters():
+        refuse_not_finite(weight.detach(), name, file_of(folder, name))
     return model.eval().requires_grad_(False)
 
 
