@@ -170,7 +170,7 @@ def _refusal(reading: Reading, pairs: PairList, refused: npt.NDArray[np.bool_], 
         count=int(refused.sum()),
         rows=numbers,
         at=f"{reading.name}: row {numbers[0]}",
-        what=f"has messages by {', '.join(roles)}, which the model's chat template refuses ({error})",
+        what=f"has messages by {', '.join(roles)}, and {str(error).rpartition(': ')[0] or error}",
         remedy="use --template alpaca or --template plain, or delete such rows",
     )
     if line := refusal({"refused": dropped}, reading.found.rows):
