@@ -89,8 +89,8 @@ def lay_ground(asked: Asked, root: Path, say: Say) -> Ground:
     source = find_model(asked.model, root, say)
     if adapter is not None and source.adapted:
         raise HarnessError(
-            f"--adapter {asked.adapter} needs a model of {', '.join(KNOWN)}, and transformers computes {asked.model!r}: "
-            "leave --adapter out, or give such a model"
+            f"--adapter {asked.adapter} needs a model of {', '.join(KNOWN)}, and transformers computes "
+            f"{asked.model!r}: leave --adapter out, or give such a model"
         )
     model, tokens = source.load()
     if adapter is not None:
