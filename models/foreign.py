@@ -34,7 +34,7 @@ def load_adapted(folder: Path) -> Adapted:
     if config.get("quantization_config"):
         raise ModelError(f"{folder}: its weights are quantised, which cannot be trained: bring the model in 16 bits")
     open_folder(folder)  # says what is wrong with the files of weights
-    _refuse_without_transformers(folder, config)
+    refuse_without_transformers(folder, config)
     with quiet():
         model = _load(folder, config)
         try:
@@ -47,14 +47,22 @@ def load_adapted(folder: Path) -> Adapted:
             ) from error
 
 
-def _refuse_without_transformers(folder: Path, config: Mapping[str, Any]) -> None:
-    if importlib.util.find_spec("transformers") is not None:
+def has_transformers() -> bool:
+    """Whether the library is installed; it is not imported."""
+    return importlib.util.find_spec("transformers") is not None
+
+
+def refuse_without_transformers(source: object, config: Mapping[str, Any]) -> None:
+    """ModelError where the library is missing, with the reason why it is needed."""
+    if has_transformers():
         return
-    reason = f"{folder} is to be computed by transformers, which is not installed"
+    reason = f"{source} is to be computed by transformers, which is not installed"
     try:
         describe(config)
     except ForeignModelError as error:
-        reason = f"{folder}: {error}"
+        reason = f"{source}: {error}"
+    except ModelError:
+        pass  # damaged too, which is told once it can be read
     raise ModelError(f"{reason}: pip install 'prefbench[hf]' to have transformers compute it")
 
 
