@@ -12,6 +12,7 @@ import torch
 
 from harness.data.columns import Columns
 from harness.data.rows import DataSet, load_pairs
+from harness.data.sources import check_source
 from harness.data.splits import split_pairs
 from harness.errors import HarnessError
 from harness.records import Gold, HeldOutPrompt, Pair, Splits
@@ -85,7 +86,8 @@ def lay_ground(asked: Asked, root: Path, say: Say) -> Ground:
     """Fetch and read the model and the data. HarnessError or ModelError where they are wrong or do not fit."""
     device = choose_device()
     adapter = parse_lora(asked.adapter) if asked.adapter else None
-    Columns.parse(asked.columns)  # a typo is told before the model is read
+    Columns.parse(asked.columns)  # a typo is told before the model is read, and a library that is missing
+    check_source(asked.data)
     source = find_model(asked.model, root, say)
     if adapter is not None and source.adapted:
         raise HarnessError(
