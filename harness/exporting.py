@@ -22,6 +22,7 @@ from harness.records import RunRecord
 from harness.recovering import Recovered, Recovery
 from harness.settings import read_bench
 from models.decoder import Decoder
+from models.families import KNOWN
 from models.low_rank import lora_of, merged
 from models.peft_format import write_peft
 from models.writing import write_folder, write_gguf
@@ -53,8 +54,14 @@ class ExportCommand:
             raise HarnessError(f"{side.name} has no adapter, since this bench trained all weights: --to hf")
         with Phases(progress) as phases, _whole(self.out) as folder:  # first, lest it be trained again for nowhere
             name = "anchor" if side.trial is None else side.trial.name
-            recovery = Recovery(folder=self.run, bench=bench, trial=name, say=phases.say, begin=phases.begin)
-            found = recovery.find()
+            found = Recovery(
+                folder=self.run,
+                bench=bench,
+                trial=name,
+                say=phases.say,
+                begin=phases.begin,
+                foreign_refused=_no_gguf(bench.asked.model) if self.to == "gguf" else "",
+            ).find()
             if not found.same_log:
                 phases.say(f"{name} went another way this time: its scores are those of the checkpoint that was lost")
             phases.begin(f"writing {self.out}")
@@ -110,6 +117,11 @@ class ExportCommand:
             tokens = dataclasses.replace(tokens, chat_template=frame.jinja)
         (folder / "Modelfile").write_text(frame.modelfile(exported.weights), encoding="utf-8", newline="\n")
         write_gguf(_plain(found.policy), folder / exported.weights, tokens, name=exported.name)
+
+
+def _no_gguf(model: str) -> str:
+    """Why a model that only transformers computes has no such file, and the way out."""
+    return f"model {model!r} is computed by transformers, and GGUF is written for {', '.join(KNOWN)} alone: --to hf"
 
 
 def _plain(policy: Decoder) -> Decoder:

@@ -12,6 +12,7 @@ import torch
 
 from harness.data.columns import Columns
 from harness.data.rows import DataSet, load_pairs
+from harness.data.sources import check_source
 from harness.data.splits import split_pairs
 from harness.errors import HarnessError
 from harness.records import Gold, HeldOutPrompt, Pair, Splits
@@ -21,6 +22,7 @@ from harness.training.budget import FLOPS_PER_BYTE
 from harness.training.machine import choose_device
 from harness.training.plan import Terms
 from models.decoder import Decoder
+from models.families import KNOWN
 from models.lora import Lora, parse_lora
 from models.low_rank import with_adapter
 from models.sources import ModelSource, find_model
@@ -84,8 +86,14 @@ def lay_ground(asked: Asked, root: Path, say: Say) -> Ground:
     """Fetch and read the model and the data. HarnessError or ModelError where they are wrong or do not fit."""
     device = choose_device()
     adapter = parse_lora(asked.adapter) if asked.adapter else None
-    Columns.parse(asked.columns)  # a typo is told before the model is read
+    Columns.parse(asked.columns)  # a typo is told before the model is read, and a library that is missing
+    check_source(asked.data)
     source = find_model(asked.model, root, say)
+    if adapter is not None and source.adapted:
+        raise HarnessError(
+            f"--adapter {asked.adapter} needs a model of {', '.join(KNOWN)}, and transformers computes "
+            f"{asked.model!r}: leave --adapter out, or give such a model"
+        )
     model, tokens = source.load()
     if adapter is not None:
         adapter.projections(model.architecture)  # refuses a target that the model lacks, before data is read
@@ -117,7 +125,7 @@ def read_data(asked: Asked, tokens: Tokens, root: Path, say: Say) -> DataSet:
         if rows % TOLD_ROWS == 0:
             say(f"{rows:,} rows of {asked.data} read")
 
-    chat = tokens.render_chat
+    chat = tokens.render_chat if tokens.chat_template else None
     dataset = load_pairs(asked.data, asked.template, columns=asked.columns, render_chat=chat, cache=root, tell=tell)
     for warning in dataset.warnings:
         say(warning)

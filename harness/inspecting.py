@@ -66,7 +66,7 @@ class DataCommand:
         from models.sources import find_model
 
         tokens = find_model(model, cache_root()).load()[1]
-        pairs = data_set(reading, self.template, tokens.render_chat).pairs
+        pairs = data_set(reading, self.template, tokens.render_chat if tokens.chat_template else None).pairs
         places = np.linspace(0, len(pairs) - 1, min(len(pairs), MEASURED_PAIRS)).astype(int).tolist()
         rows = [make_row(tokens, (pair := pairs[at]).prompt, (pair.chosen, pair.rejected)) for at in places]
         lengths = [(len(row.prompt), *(len(response) for response in row.responses)) for row in rows]

@@ -49,6 +49,7 @@ class Recovery:
     trial: str
     say: Say
     begin: Callable[[str], None]  # a phase begins
+    foreign_refused: str = ""  # why a model that transformers computes is not recovered; empty where it is
 
     def find(self) -> Recovered:
         """The policy; HarnessError or ModelError where model or data are no longer what they were."""
@@ -57,6 +58,8 @@ class Recovery:
         self.begin("reading the model")
         source = find_model(self.bench.asked.model, cache_root(), self.say)
         refuse_other_contents(self.bench, {"model": source.digest})
+        if source.adapted and self.foreign_refused:
+            raise HarnessError(self.foreign_refused)
         model, tokens = source.load()
         checkpoint = self._kept()
         if checkpoint is not None:

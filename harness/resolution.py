@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from harness.settings import BenchFile, Resolved
 from harness.training.budget import FLOPS_PER_BYTE, parse_budget
 from harness.training.machine import calibrate, choose_dtype
 from harness.training.train import Execution
+from models.hub import hub_model
+from models.sources import ADAPTER
 
 MICRO_BATCH_TOKENS = 2048
 # An adapter has little else in memory than activations, so smaller parts of a step pay; they cost no time.
@@ -62,8 +65,19 @@ def refuse_other_contents(bench: BenchFile, digests: Mapping[str, str]) -> None:
         if found != expected:
             raise HarnessError(
                 f"{name} {getattr(bench.asked, name)!r} is not what this bench was made with (sha256 {found[:12]}…, "
-                f"not {expected[:12]}…): bring that one, or start another bench with --out"
+                f"not {expected[:12]}…): {_way_back(name, getattr(bench.asked, name))}"
             )
+
+
+def _way_back(name: str, source: str) -> str:
+    """What to do about other contents; a branch or tag of the Hub may have moved by itself."""
+    found = hub_model(source.removeprefix(ADAPTER)) if name == "model" else None
+    if found is None or re.fullmatch("[0-9a-f]{40}", found.revision or ""):
+        return "bring that one, or start another bench with --out"
+    return (
+        f"it moved on the Hub since: ask for hf:{found.repo}@COMMIT, by the commit that record.json has, with another "
+        "--out"
+    )
 
 
 def _refuse_other_judges(bench: BenchFile, judges: Sequence[str]) -> None:

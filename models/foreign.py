@@ -20,7 +20,7 @@ from models.families import describe
 from models.foreign_check import logits_apart, logits_packed, observe, ratio, sample
 from models.foreign_sizes import read_sizes, refuse_softcap
 from models.packing import pack
-from models.tensors import open_folder
+from models.tensors import file_of, open_folder, refuse_not_finite
 from models.weights import read_config
 
 TOLERANCE = 1e-4  # of logits: absolute where they are small, else relative to the largest
@@ -34,7 +34,7 @@ def load_adapted(folder: Path) -> Adapted:
     if config.get("quantization_config"):
         raise ModelError(f"{folder}: its weights are quantised, which cannot be trained: bring the model in 16 bits")
     open_folder(folder)  # says what is wrong with the files of weights
-    _refuse_without_transformers(folder, config)
+    refuse_without_transformers(folder, config)
     with quiet():
         model = _load(folder, config)
         try:
@@ -47,14 +47,22 @@ def load_adapted(folder: Path) -> Adapted:
             ) from error
 
 
-def _refuse_without_transformers(folder: Path, config: Mapping[str, Any]) -> None:
-    if importlib.util.find_spec("transformers") is not None:
+def has_transformers() -> bool:
+    """Whether the library is installed; it is not imported."""
+    return importlib.util.find_spec("transformers") is not None
+
+
+def refuse_without_transformers(source: object, config: Mapping[str, Any]) -> None:
+    """ModelError where the library is missing, with the reason why it is needed."""
+    if has_transformers():
         return
-    reason = f"{folder} is to be computed by transformers, which is not installed"
+    reason = f"{source} is to be computed by transformers, which is not installed"
     try:
         describe(config)
     except ForeignModelError as error:
-        reason = f"{folder}: {error}"
+        reason = f"{source}: {error}"
+    except ModelError:
+        pass  # damaged too, which is told once it can be read
     raise ModelError(f"{reason}: pip install 'prefbench[hf]' to have transformers compute it")
 
 
@@ -78,6 +86,8 @@ def _load(folder: Path, config: Mapping[str, Any]) -> Any:
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"{folder} lacks the weights {missing[0]} and {len(missing) - 1} more: copy the model again")
+    for name, weight in model.named_parameters():
+        refuse_not_finite(weight.detach(), name, file_of(folder, name))
     return model.eval().requires_grad_(False)
 
 

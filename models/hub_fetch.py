@@ -52,6 +52,19 @@ def fetch_model(model: HubModel, say: Callable[[str], None] = lambda line: None)
     return Snapshot(folder=folder, commit=folder.name)
 
 
+def fetch_config(model: HubModel) -> dict[str, Any] | None:
+    """The model's config.json alone; None where it cannot be had or read: `fetch_model` says why."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        with _quiet_unless_watched():
+            path = Path(hf_hub_download(model.repo, "config.json", revision=model.revision))
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except _failures():
+        return None
+    return config if isinstance(config, dict) else None
+
+
 def _failures() -> tuple[type[Exception], ...]:
     """What the library raises, and what a failed connection does in whichever HTTP library it stands on."""
     from huggingface_hub.errors import HfHubHTTPError

@@ -164,7 +164,9 @@ def matrices(a: Architecture) -> dict[str, tuple[int, int]]:
 def projections(a: Architecture) -> tuple[Projection, ...]:
     """A block's matrices in the parts that transformers has, in the order of use; ModelError for a foreign model."""
     if a.family not in KNOWN:
-        raise ModelError("an adapter needs a model of a known family, and transformers computes this one: leave it out")
+        raise ModelError(
+            f"an adapter needs a model of {', '.join(KNOWN)}, and transformers computes this one: leave --adapter out"
+        )
     found = []
     for matrix, (rows, inputs) in matrices(a).items():
         theirs, start = family_of(a).layout.parts[matrix], 0

@@ -18,9 +18,10 @@ from pathlib import Path
 from models.decoder import Decoder
 from models.failure import ModelError
 from models.families import is_native
-from models.foreign import load_adapted
+from models.foreign import has_transformers, load_adapted, refuse_without_transformers
 from models.hub import HubModel, hub_model, suggestion
-from models.hub_fetch import WANTED, fetch_model
+from models.hub_fetch import WANTED, fetch_config, fetch_model
+from models.nearby import nearest
 from models.tokens import Tokens, tokens_from_folder
 from models.weights import fitting, load_folder, load_gguf, read_config
 
@@ -95,6 +96,8 @@ def find_model(source: str, cache: Path, say: Callable[[str], None] = lambda lin
 
 
 def _hint(source: str) -> str:
+    if source.strip() and (near := nearest(Path(os.path.expanduser(source)), _holds_model)):
+        return f": did you mean '{near}'?"
     close = difflib.get_close_matches(source, EMBEDDED, 1, 0.5)
     if close:
         return f": did you mean {close[0]!r}?"
@@ -104,9 +107,21 @@ def _hint(source: str) -> str:
     return f": use {', '.join(EMBEDDED)}, gpt2, hf:ORG/NAME, a model folder or a .gguf file"
 
 
+def _holds_model(path: Path) -> bool:
+    return (path / "config.json").is_file() or (path.suffix == ".gguf" and path.is_file())
+
+
 def _from_hub(model: HubModel, *, forced: bool, say: Callable[[str], None]) -> ModelSource:
+    _refuse_unmet(model, forced)
     snapshot = fetch_model(model, say)
     return _in_folder(snapshot.folder, name=f"{model.repo}@{snapshot.commit}", files=WANTED, forced=forced)
+
+
+def _refuse_unmet(model: HubModel, forced: bool) -> None:
+    """ModelError where the model needs a library that is missing: told before its weights are fetched."""
+    config = {} if has_transformers() else fetch_config(model) or {}
+    if config.get("model_type") and (forced or not is_native(config)):
+        refuse_without_transformers(model.spec, config)
 
 
 def _in_folder(folder: Path, *, name: str, files: Sequence[str], forced: bool) -> ModelSource:

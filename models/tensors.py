@@ -58,6 +58,19 @@ class Tensors(Mapping[str, Tensor]):
             )
 
 
+def refuse_not_finite(tensor: Tensor, name: str, file: Path) -> None:
+    """ModelError where a weight is NaN or infinite: all that is computed from it would be."""
+    if tensor.dtype in FLOATS and tensor.numel():
+        low, high = tensor.aminmax()  # no second copy of it, and NaN comes through
+        if not (low.isfinite() and high.isfinite()):
+            raise ModelError(f"{file}: {name} has numbers in it that are NaN or infinite: get or save the model again")
+
+
+def file_of(folder: Path, name: str) -> Path:
+    """The file that holds a tensor; the folder where no file has it under this name."""
+    return _places(folder).get(name, folder)
+
+
 def open_folder(folder: Path) -> Tensors:
     """The tensors of a folder's safetensors, `model.` or `transformer.` taken off their names."""
     readers: dict[str, Callable[[], Tensor]] = {}
@@ -119,7 +132,8 @@ def _names(file: Path) -> list[str]:
 def _tensor(file: Path, name: str) -> Tensor:
     with _opened(file) as tensors:
         tensor: Tensor = tensors.get_tensor(name)
-        return tensor
+    refuse_not_finite(tensor, name, file)
+    return tensor
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from models.failure import ForeignModelError, ModelError
 from models.families import BY_GGUF_NAME, KNOWN, describe
 from models.families.gguf_keys import read_architecture
 from models.families.layout import MisfitError, State, arrange
-from models.tensors import Tensors, open_folder
+from models.tensors import Tensors, open_folder, refuse_not_finite
 from models.tokens import Tokens, read_json, tokens_from_folder, tokens_from_gguf
 
 # What a damaged or odd file makes the code that reads it raise.
@@ -42,7 +42,7 @@ def load_gguf(path: Path) -> tuple[Decoder, Tokens]:
         raise ModelError(f"{path} holds a {name!r} model, and {known} are read from GGUF: bring its safetensors")
     if fields.get("split.count", 1) > 1:
         raise ModelError(f"{path} is one of {fields['split.count']} parts: join them with llama-gguf-split --merge")
-    tensors = Tensors({t.name: partial(_dequantised, t) for t in reader.tensors})
+    tensors = Tensors({t.name: partial(_dequantised, t, path) for t in reader.tensors})
     family = BY_GGUF_NAME[name]
     with _reading(path, f"is no {name} model that can be read", "try another export"):
         architecture = read_architecture(family, fields, tensors)
@@ -119,7 +119,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = read_json(folder / "config.json")
     if not isinstance(config, dict):
         raise ModelError(f"{folder}/config.json holds no object: copy the model's folder again")
+    _refuse_no_kind(config, folder)
     return config
+
+
+def _refuse_no_kind(config: Mapping[str, Any], folder: Path) -> None:
+    """ModelError where a configuration does not say in one word what kind of model it is of."""
+    kind = config.get("model_type")
+    if not (isinstance(kind, str) and kind.strip()):
+        said = f"has {kind!r} as model_type" if kind else "has no model_type"
+        raise ModelError(
+            f'{folder}/config.json {said}: name the model\'s kind there, as "model_type": "llama", or copy it again'
+        )
 
 
 def fitting(decoder: Decoder, tokens: Tokens, source: Path) -> Tokens:
@@ -145,6 +156,8 @@ def build(architecture: Architecture, state: State, source: Path) -> Decoder:
     return decoder.requires_grad_(False)
 
 
-def _dequantised(tensor: gguf.ReaderTensor) -> Tensor:
+def _dequantised(tensor: gguf.ReaderTensor, path: Path) -> Tensor:
     """A float32 copy: what the reader gives may still be the file's own memory, which nothing can write to."""
-    return torch.from_numpy(np.array(gguf.dequantize(tensor.data, tensor.tensor_type), dtype=np.float32))
+    copied = torch.from_numpy(np.array(gguf.dequantize(tensor.data, tensor.tensor_type), dtype=np.float32))
+    refuse_not_finite(copied, tensor.name, path)
+    return copied

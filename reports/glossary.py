@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from harness.records import WinRateKind, judge_of, win_rate_by
@@ -52,6 +53,8 @@ def term(metric: str) -> Term:
     """The term for a score; `win_rate[probe]` and its kin are named after their judge."""
     if metric in _TERMS:
         return _TERMS[metric]
+    if unscored := re.fullmatch(r"unscored\[(.+)\]", metric):
+        return Term(f"Unscored by {unscored[1]}", "share of its responses that the judge gave no readable verdict on")
     judge = judge_of(metric)
     if judge is None:
         return Term(metric, metric.replace("_", " "))

@@ -15,6 +15,10 @@ _ROLES = {"Human": "user", "Assistant": "assistant"}
 Prompt = list[MessageRow] | str | None
 
 
+class PromptMissingError(RowFaultError):
+    """Responses without anything that they answer."""
+
+
 def part_pair(row: ChatRow) -> tuple[Ask, str, str]:
     """The messages before the answers, and the two answers."""
     chosen, rejected = answer(row.chosen, "chosen"), answer(row.rejected, "rejected")
@@ -46,7 +50,7 @@ def _prompt(prompt: Prompt, before: Sequence[MessageRow]) -> tuple[Message, ...]
         raise _fault("has a 'prompt' that its responses do not begin with", "leave one of them out")
     messages = begun or own
     if not messages:
-        raise _fault("has no message before the response", "add a 'prompt' with messages")
+        raise PromptMissingError("has no message before the response", "add a 'prompt' with messages", "conversation")
     return tuple({"role": message.role, "content": message.content} for message in messages)
 
 

@@ -127,6 +127,11 @@ class HubRows:
         return None
 
     @property
+    def split_files(self) -> tuple[str, ...]:
+        """None: one split was asked for."""
+        return ()
+
+    @property
     def digest(self) -> str | None:
         """Of what is there; None where neither a commit nor the library's own fingerprint pins it."""
         if self.commit is not None and re.fullmatch(r"[0-9a-f]{40}", self.commit):

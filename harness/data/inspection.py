@@ -13,7 +13,7 @@ import numpy.typing as npt
 from harness.data.faults import Dropped, refusal
 from harness.data.labelled import SPLIT_NAMES
 from harness.data.reading import Reading
-from harness.data.rows import DataSet, PairList, fixed_splits
+from harness.data.rows import DataSet, PairList, fixed_splits, split_warnings
 from harness.data.splits import split_numbers, split_pairs
 from harness.errors import HarnessError
 
@@ -128,7 +128,7 @@ def inspect(reading: Reading, template: str = "auto") -> Inspection:
         difference=_estimate(chosen - rejected, prompt_of),
         checkable=int(pairs.column("golds").sum()),
         examples=tuple(_examples(pairs)),
-        notes=tuple(_notes(reading, dataset)),
+        notes=() if dataset.splits else tuple(split_warnings(reading)),
         refused=refusal(reading.dropped, reading.found.rows) or _unsplittable(dataset),
     )
 
@@ -193,17 +193,6 @@ def _examples(pairs: PairList) -> Iterator[Example]:
 def shortened(text: str) -> str:
     """At most so many characters of it, the end standing for the rest."""
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN].rstrip()} … ({len(text):,} characters)"
-
-
-def _notes(reading: Reading, dataset: DataSet) -> Iterator[str]:
-    if reading.found.other_splits and dataset.splits is None:
-        names = ", ".join(repr(name) for name in reading.found.other_splits)
-        yield (
-            f"its 'split' column is not used: it has {names}, and ours are {', '.join(SPLIT_NAMES)}, each of which "
-            "every row would have to name one of"
-        )
-    if dataset.splits is None and "split" in reading.found.columns and not reading.found.other_splits:
-        yield f"its 'split' column is not used: not every row names one of {', '.join(SPLIT_NAMES)}, or one is empty"
 
 
 def _unsplittable(dataset: DataSet) -> str | None:

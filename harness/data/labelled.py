@@ -7,9 +7,16 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from harness.data.conversations import part_pair, part_single, part_texts, part_transcript_prompt, part_transcripts
+from harness.data.conversations import (
+    PromptMissingError,
+    part_pair,
+    part_single,
+    part_texts,
+    part_transcript_prompt,
+    part_transcripts,
+)
 from harness.data.faults import RowFaultError
-from harness.data.formats import Format
+from harness.data.formats import Format, are_messages, named_otherwise
 from harness.data.prompts import Ask
 from harness.data.schemas import (
     AlpacaRow,
@@ -73,14 +80,26 @@ def label_row(columns: dict[str, Any], row: int, form: Format) -> LabelledRow | 
     except ValidationError as error:
         raise fault(error, {name: value for name, value in columns.items() if name != "gold" or value}) from error
     split = columns["split"] if columns.get("split") in SPLIT_NAMES else None
-    if isinstance(checked, UnpairedTextRow | UnpairedChatRow):
-        ask, completion = _single(checked)
-        return SingleRow(row=row, ask=ask, completion=completion, good=checked.label, split=split)
-    ask, chosen, rejected = _pair(checked, form.name)
+    try:
+        if isinstance(checked, UnpairedTextRow | UnpairedChatRow):
+            ask, completion = _single(checked)
+            return SingleRow(row=row, ask=ask, completion=completion, good=checked.label, split=split)
+        ask, chosen, rejected = _pair(checked, form.name)
+    except PromptMissingError as error:
+        raise _with_column(error, columns) from error
     if chosen.strip() == rejected.strip():
         raise RowFaultError("has chosen = rejected", "mend or delete them", "tied")
     gold = _gold(getattr(checked, "gold", None))
     return LabelledRow(row=row, ask=ask, chosen=chosen, rejected=rejected, gold=gold, split=split)
+
+
+def _with_column(error: PromptMissingError, columns: dict[str, Any]) -> RowFaultError:
+    """The same fault, naming the column that seems to hold the prompt, as ShareGPT's `conversations` does."""
+    own = ("chosen", "rejected", "completion")
+    listed = (name for name, value in columns.items() if name not in own and are_messages(value))
+    name = next(listed, None) or named_otherwise(columns)
+    remedy = f"{error.remedy}, or name the column that holds it, as --columns prompt={name}" if name else error.remedy
+    return RowFaultError(error.what, remedy, error.kind)
 
 
 def _pair(row: BaseModel, form: str) -> tuple[Ask, str, str]:

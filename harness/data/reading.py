@@ -62,6 +62,7 @@ class Reading:
     digest: str  # of the source
     found: Found
     kept: Kept
+    split_files: tuple[str, ...] = ()  # of the source
 
     @property
     def form(self) -> Format:
@@ -103,15 +104,15 @@ def read_source(source: Source, columns: Sequence[str], cache: Path, tell: Tell 
 
     Many rows are kept in the cache, by the source's digest and all that decides how they are read.
     """
-    named, known = Columns.parse(columns), source.digest
+    named, known, files = Columns.parse(columns), source.digest, source.split_files
     key = store.digest("rows", source.name, known, dict(named.theirs), code_digest()) if known else None
     if key is not None and (kept := _load(cache / "rows" / key[:32])) is not None:
-        return Reading(name=source.name, digest=known or kept[0].digest, found=kept[0], kept=kept[1])
+        return Reading(name=source.name, digest=known or kept[0].digest, found=kept[0], kept=kept[1], split_files=files)
     folder = cache / "rows"
     keeper = Keeper(folder)
     found = _Reader(source, named, keeper, folder, tell or (lambda rows: None)).read()
     kept_rows = _store(keeper, found, folder, key)
-    return Reading(name=source.name, digest=known or found.digest, found=found, kept=kept_rows)
+    return Reading(name=source.name, digest=known or found.digest, found=found, kept=kept_rows, split_files=files)
 
 
 @functools.cache

@@ -137,13 +137,14 @@ def data_set(reading: Reading, template: str = "auto", render_chat: RenderChat |
     if refused.any():
         told.append(_refusal(reading, pairs, refused, shapes))
         pairs = pairs.take(np.flatnonzero(~refused))
+    splits = fixed_splits(pairs)
     return DataSet(
         name=reading.name,
         digest=reading.digest,
         template=settled,
         pairs=pairs,
-        splits=fixed_splits(pairs),
-        warnings=(*told, *_gold_warnings(pairs, reading.found.rows)),
+        splits=splits,
+        warnings=(*(() if splits else split_warnings(reading)), *told, *_gold_warnings(pairs, reading.found.rows)),
         reading=reading.sentence,
     )
 
@@ -170,7 +171,7 @@ def _refusal(reading: Reading, pairs: PairList, refused: npt.NDArray[np.bool_], 
         count=int(refused.sum()),
         rows=numbers,
         at=f"{reading.name}: row {numbers[0]}",
-        what=f"has messages by {', '.join(roles)}, which the model's chat template refuses ({error})",
+        what=f"has messages by {', '.join(roles)}, and {str(error).rpartition(': ')[0] or error}",
         remedy="use --template alpaca or --template plain, or delete such rows",
     )
     if line := refusal({"refused": dropped}, reading.found.rows):
@@ -193,6 +194,24 @@ def fixed_splits(pairs: PairList) -> tuple[str, ...] | None:
     """The rows' own splits, where every row names one of ours and none of ours is without rows."""
     numbers = pairs.column("splits")
     return tuple(SPLIT_NAMES[number] for number in numbers.tolist()) if has_fixed_splits(numbers) else None
+
+
+def split_warnings(reading: Reading) -> Iterator[str]:
+    """A sentence on splits that the source seems to have, and that are drawn anew all the same."""
+    ours = ", ".join(SPLIT_NAMES)
+    if reading.split_files:
+        yield (
+            f"{' and '.join(reading.split_files)} are read as one set whose splits are drawn anew: to keep them apart, "
+            f"give every row a 'split', one of {ours}, or name one file alone."
+        )
+    if reading.found.other_splits:
+        names = ", ".join(repr(name) for name in reading.found.other_splits)
+        yield (
+            f"The 'split' column is not used: it has {names}, and ours are {ours}, each of which every row would have "
+            "to name one of."
+        )
+    elif "split" in reading.found.columns:
+        yield f"The 'split' column is not used: not every row names one of {ours}, or one is empty."
 
 
 def _examples(kept: Kept) -> list[Ask]:

@@ -6,6 +6,7 @@ import difflib
 import glob
 import importlib.resources
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,10 @@ from harness.data.fetch import FILES, fetch
 from harness.data.hub import PREFIX, HubSet
 from harness.data.json_rows import Placed, array_rows, line_rows
 from harness.data.numbered import NumberedRow
+from harness.data.optional import optional
 from harness.data.table_rows import csv_rows, parquet_rows
 from harness.errors import HarnessError
+from models.nearby import nearest
 
 READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
     ".json": array_rows,
@@ -29,6 +32,8 @@ READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
 }
 NAMES = ("courtesy", *FILES)
 _GLOB = "*?["
+# `train.jsonl`, `validation-0001.parquet`, `test/rows.csv`.
+_SPLIT = re.compile(r"(train|test|val|dev|eval|judge)(?:ing|id|idation|uation|elopment)?(?![a-z]).*", re.IGNORECASE)
 
 
 class Source(Protocol):
@@ -42,6 +47,9 @@ class Source(Protocol):
 
     @property
     def bytes(self) -> int | None: ...  # on disk; None where that is not known
+
+    @property
+    def split_files(self) -> tuple[str, ...]: ...  # a file of each split that its files are named after
 
     def read(self) -> Iterator[NumberedRow]: ...
 
@@ -58,6 +66,16 @@ class Files:
     def bytes(self) -> int:
         return sum(path.stat().st_size for path in self.paths)
 
+    @property
+    def split_files(self) -> tuple[str, ...]:
+        """The first of each split, where they are named after several; `train-0.jsonl` and `train-1.jsonl` are one."""
+        first: dict[str, str] = {}
+        for path in self.paths:
+            if found := _SPLIT.match(path.name) or _SPLIT.fullmatch(path.parent.name):
+                shown = path.name if found.string == path.name else f"{path.parent.name}/{path.name}"
+                first.setdefault(found[1].lower(), shown)
+        return tuple(first.values()) if len(first) > 1 else ()
+
     def read(self) -> Iterator[NumberedRow]:
         """Every row of every file; HarnessError names file and line where it cannot be read, or has none."""
         row = 0
@@ -68,6 +86,17 @@ class Files:
                 yield NumberedRow(source=str(path), line=line, row=row, value=value)
             if row == before:
                 raise HarnessError(f"{path} is empty: give a file with one preference per row")
+
+
+def check_source(name: str) -> None:
+    """HarnessError where `--data` names nothing, or needs a library that is missing; nothing is fetched or read."""
+    if name.startswith(PREFIX):
+        HubSet.parse(name)
+        optional("datasets", f"data {name!r}")
+    elif name not in NAMES:
+        for path in _local(name):
+            if _suffix(path) == ".parquet":
+                optional("pyarrow.parquet", f"{path}: Parquet")
 
 
 def find_source(name: str, cache: Path) -> Source:
@@ -95,6 +124,11 @@ def _paths(name: str, cache: Path) -> tuple[Path, ...]:
         return (Path(str(importlib.resources.files("harness.data") / "courtesy.jsonl")),)
     if name in FILES:
         return (fetch(FILES[name], cache),)
+    return _local(name)
+
+
+def _local(name: str) -> tuple[Path, ...]:
+    """The files on this machine that a path, a folder or a pattern names."""
     if not name.strip():
         raise HarnessError(f"no data named {name!r}: give {', '.join(NAMES)}, or the path of a file of rows")
     path = Path(os.path.expanduser(name))
@@ -127,8 +161,21 @@ def _suffix(path: Path) -> str:
 
 
 def _guess(path: Path) -> str:
-    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, [*NAMES, *beside], n=1)
-    if not close:
-        return f"give {', '.join(NAMES)}, the path of a file of rows, or hf:ORG/NAME:split"
-    return f"did you mean '{close[0] if close[0] in NAMES else path.parent / close[0]}'?"
+    close = difflib.get_close_matches(str(path), NAMES, n=1)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    if near := _nearest_pattern(path) if any(mark in path.name for mark in _GLOB) else nearest(path, Path.exists):
+        return f"did you mean '{near}'?"
+    return f"give {', '.join(NAMES)}, the path of a file of rows, or hf:ORG/NAME:split"
+
+
+def _nearest_pattern(path: Path) -> Path | None:
+    """For a pattern that nothing matches: in the folder that was meant, the file whose name is most like it."""
+    folder = path.parent if path.parent.is_dir() else nearest(path.parent, Path.is_dir)
+    if folder is None:
+        return None
+    if any(folder.glob(path.name)):
+        return folder / path.name
+    rows = [entry.name for entry in sorted(folder.iterdir()) if _suffix(entry) in READERS]
+    close = difflib.get_close_matches(re.sub(r"[*?\[\]]", "", path.name), rows, 1, 0.5)
+    return folder / close[0] if close else None

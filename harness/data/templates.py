@@ -50,7 +50,7 @@ def _alpaca(ask: Ask) -> str:
 def _chat(ask: Ask, render_chat: RenderChat | None) -> str:
     if render_chat is None:
         raise HarnessError(
-            "the template 'chat' needs a model with a chat template, and this one has none: "
+            "messages (the template 'chat') need a model with a chat template, and this one has none: "
             "use --template alpaca or --template plain"
         )
     return render_chat(list(ask.messages) or [{"role": "user", "content": ask.question}])

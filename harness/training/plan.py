@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil
@@ -111,7 +111,7 @@ def _fill(terms: Terms, stage: Stage, budget: float, in_pairs: bool, seed: int, 
         batch = _largest(ahead[: terms.batch_pairs], price, left, in_pairs)
         if not batch:
             break
-        following = _pricer(terms, stage, seen | set(batch), refreshes(len(steps) + 2))
+        following = _pricer(terms, stage, seen, refreshes(len(steps) + 2), just_seen=frozenset(batch))
         rest = left - (len(batch) if in_pairs else price(batch).total)
         if not _largest(ahead[len(batch) : len(batch) + 1], following, rest, in_pairs):
             # What is left pays for no further step, but maybe for more pairs in this one.
@@ -150,8 +150,13 @@ def _too_small(terms: Terms, stage: Stage, budget: float, in_pairs: bool, least:
     )
 
 
-def _pricer(terms: Terms, stage: Stage, seen: set[int], refreshes: bool) -> Callable[[Sequence[int]], Cost]:
-    """The cost of a step on given pairs. A frozen reference reads each distinct pair once, a moving one every time."""
+def _pricer(
+    terms: Terms, stage: Stage, seen: Set[int], refreshes: bool, *, just_seen: Set[int] = frozenset()
+) -> Callable[[Sequence[int]], Cost]:
+    """The cost of a step on given pairs. A frozen reference reads each distinct pair once, a moving one every time.
+
+    What was `just_seen` is held apart, as copying all that was seen at each step would take longer and longer.
+    """
     rows = terms.rows(stage)
     memory = terms.flops_per_byte * terms.weights
 
@@ -163,7 +168,11 @@ def _pricer(terms: Terms, stage: Stage, seen: set[int], refreshes: bool) -> Call
         )
         if stage.reference.kind == "none":
             return cost
-        read = list(batch) if stage.reference.moves else [i for i in dict.fromkeys(batch) if i not in seen]
+        read = (
+            list(batch)
+            if stage.reference.moves
+            else [i for i in dict.fromkeys(batch) if not (i in seen or i in just_seen)]
+        )
         reference = forward_flops(terms.architecture, [rows[i] for i in read], terms.adapter) if read else 0.0
         return replace(cost, reference=reference)
 

@@ -43,5 +43,5 @@ def is_native(config: Config) -> bool:
 def family_of(architecture: Architecture) -> Family:
     """The family that a decoder is written as; ModelError for one that came through transformers."""
     if architecture.family not in KNOWN:
-        raise ModelError(f"a {architecture.family!r} model is none of {', '.join(KNOWN)}: transformers can save it")
+        raise ModelError(f"a {architecture.family!r} model is none of {', '.join(KNOWN)}: export it with --to hf")
     return KNOWN[architecture.family]

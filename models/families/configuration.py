@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.architecture import Architecture, RopeScaling
-from models.failure import ForeignModelError
+from models.failure import ForeignModelError, ModelError
 from models.families.family import Config
 
 DEFAULT_BASE = 10_000.0  # of rotary angles, where a configuration says none
@@ -72,8 +72,30 @@ def layers_window(config: Config) -> int | None:
     return config.get("sliding_window", 4096) if limited else None
 
 
+def _said_of_rope(config: Config) -> Config:
+    """`rope_parameters`, or `rope_scaling` as it was once; ModelError where both are there and differ.
+
+    transformers takes the old one then, which whoever wrote the new one beside it may not have known.
+    """
+    new, old = config.get("rope_parameters"), config.get("rope_scaling")
+    if new and old and _plainly(new, config) != _plainly(old, config):
+        raise ModelError(
+            f"its config.json has rope_parameters = {new!r} and rope_scaling = {old!r}, which differ: take out the one "
+            "that is wrong"
+        )
+    return new or old or {}
+
+
+def _plainly(said: Config, config: Config) -> dict[str, Any]:
+    """In one spelling, with what it leaves to the rest of the configuration."""
+    kind = said.get("rope_type", said.get("type", "default"))
+    outside = {"rope_theta": config.get("rope_theta") or DEFAULT_BASE}
+    own = {name: value for name, value in said.items() if name != "type" and value is not None}
+    return outside | own | {"rope_type": kind}
+
+
 def _read_rope(config: Config) -> dict[str, Any]:
-    said = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    said = _said_of_rope(config)
     if any(isinstance(value, dict) for value in said.values()):
         raise ForeignModelError(f"this {config.get('model_type')} turns positions otherwise in each kind of layer")
     if said.get("partial_rotary_factor", config.get("partial_rotary_factor")) not in (None, 1):

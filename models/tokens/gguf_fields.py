@@ -22,6 +22,7 @@ from models.tokens.origin import Description, Origin
 from models.tokens.ranked import pairs_of, reached
 from models.tokens.tokens import Tokens
 
+WAY_OUT = "bring the model's folder in Hugging Face layout"
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # GGUF's types of tokens
 ROLES = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}  # of a token: Hugging Face's word and GGUF's
 
@@ -40,11 +41,13 @@ def tokens_from_gguf(fields: Mapping[str, Any], path: Path) -> Tokens:
     if kind == "gpt2" and ALIKE.get(pre, pre) in CUTTERS:
         description = byte_level_description(vocabulary, fields.get("tokenizer.ggml.merges", ()), pre=pre, **said)
     elif kind == "llama":
+        if "tokenizer.ggml.scores" not in fields:
+            raise ModelError(f"{path} has a llama tokenizer without scores, so how it joins tokens is lost: {WAY_OUT}")
         description = _sentencepiece(fields, vocabulary, types, said)
     else:
         raise ModelError(
             f"{path} has a {pre if kind == 'gpt2' else kind!r} tokenizer, and llama's, {', '.join(CUTTERS)} are known: "
-            "bring the model's folder in Hugging Face layout"
+            + WAY_OUT
         )
     turn_end = fields.get("tokenizer.ggml.eot_token_id")
     ends = (turn_end,) if turn_end is not None else ()
@@ -121,7 +124,9 @@ def _byte_level(description: Description) -> dict[str, Any] | None:
         whole = bool(model.get("ignore_merges")) == (pre in WHOLE_WORDS)
         if cut == cut_of(cutter) and description.get("normalizer") == normalizer and whole:
             merges = [f"{left} {right}" for left, right in pairs_of(model["merges"])]
-            return {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": pre, "tokenizer.ggml.merges": merges}
+            said = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": pre, "tokenizer.ggml.merges": merges}
+            # No list without entries can be written, and transformers looks for scores where there are no merges.
+            return said if merges else said | {"tokenizer.ggml.scores": [0.0] * len(_names(description))}
     return None
 
 

@@ -208,6 +208,18 @@ def test_sharegpt_messages_are_read(tmp_path: Path) -> None:
     assert (pair.question, pair.chosen, pair.rejected) == ("Hello", "Hi!", "What?")
 
 
+@pytest.mark.parametrize(
+    ("name", "messages"),
+    [("conversations", [{"from": "human", "value": "Hello"}]), ("talk", [user("Hello")]), ("question", "Hello")],
+)
+def test_a_conversation_in_another_column_is_told_with_its_way_out(tmp_path: Path, name: str, messages: Any) -> None:
+    """And the way out works."""
+    path = write(tmp_path / "rows.jsonl", [{name: messages, "chosen": assistant("A"), "rejected": assistant("B")}])
+    with pytest.raises(HarnessError, match=rf"has no message before the response: add .* --columns prompt={name}$"):
+        load(path)
+    assert load(path, (f"prompt={name}",)).pairs[0].question == "Hello"
+
+
 def test_content_in_parts_is_one_text(tmp_path: Path) -> None:
     """As multimodal sets write it, where all of it is text."""
     said = {"role": "user", "content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]}
@@ -288,6 +300,38 @@ def test_shards_in_a_folder_are_one_set(tmp_path: Path) -> None:
     (folder / "README.md").write_text("# Data")
     assert texts(load_pairs(folder, cache=tmp_path)) == PAIRS
     assert texts(load_pairs(str(folder / "train-[01].parquet"), cache=tmp_path)) == PAIRS[:2]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["train.jsonl", "test.jsonl"], "test.jsonl and train.jsonl are read as one set"),
+        (["Training-0.jsonl", "validation.jsonl"], "Training-0.jsonl and validation.jsonl are read as one set"),
+        (["train-0.jsonl", "train-1.jsonl"], None),
+        (["trains.jsonl", "testimonies.jsonl"], None),
+    ],
+)
+def test_files_named_after_splits_are_said_to_be_one_set(tmp_path: Path, names: list[str], told: str | None) -> None:
+    """Whoever parted them learns that they are pooled, and how to keep them apart."""
+    for name, pair in zip(names, PAIRS, strict=False):
+        write(tmp_path / name, [WRITTEN["text"][0](*pair)])
+    warnings = load_pairs(tmp_path, cache=tmp_path).warnings
+    assert [w.partition(" whose")[0] for w in warnings] == ([told] if told else [])
+
+
+def test_files_whose_rows_name_our_splits_are_kept_apart(tmp_path: Path) -> None:
+    """As the sentence says."""
+    for split, pair in zip(("train", "judge", "test"), PAIRS, strict=False):
+        write(tmp_path / f"{split}.jsonl", [WRITTEN["text"][0](*pair) | {"split": split}])
+    data = load_pairs(tmp_path, cache=tmp_path)
+    assert (sorted(data.splits or ()), data.warnings) == (["judge", "test", "train"], ())
+
+
+def test_a_split_column_that_is_not_used_is_said_to_a_run_too(tmp_path: Path) -> None:
+    """Not in `data` alone."""
+    path = write(tmp_path / "rows.jsonl", [WRITTEN["text"][0](*pair) | {"split": "validation"} for pair in PAIRS])
+    (warning,) = load_pairs(path, cache=tmp_path).warnings
+    assert warning.startswith("The 'split' column is not used: it has 'validation', and ours are train, judge, test")
 
 
 def test_shards_of_two_kinds_are_refused(tmp_path: Path) -> None:

@@ -213,6 +213,17 @@ def test_a_mistyped_path_gets_a_suggestion(tmp_path: Path) -> None:
     assert f"did you mean '{path}'" in fault(tmp_path / "row.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [("fodler/rows.jsonl", "rows.jsonl"), ("folder/row*.json", "rows.jsonl"), ("foldr/*.jsonl", "*.jsonl")],
+)
+def test_a_mistyped_folder_or_pattern_gets_a_suggestion(tmp_path: Path, asked: str, meant: str) -> None:
+    """The nearest that is there."""
+    (tmp_path / "folder").mkdir()
+    write_lines(tmp_path / "folder", GOOD)
+    assert f"did you mean '{tmp_path / 'folder' / meant}'?" in fault(tmp_path / asked)
+
+
 def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:
     """A folder of something else is no data."""
     assert "is a folder" in fault(tmp_path)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from models.sources import ModelSource
 from reports import build
 from tests.harness.door import Finished, harness, write_sums
 
@@ -72,11 +73,14 @@ def test_an_adapter_on_it_is_refused_in_one_line(tiny_model_folder: Path, tmp_pa
     """LoRA lies beside our own matrices."""
     ended, report = run(tmp_path, f"transformers:{tiny_model_folder}", "--adapter", "lora:r=4")
     assert (ended.code, report) == (2, {})
-    assert len(ended.err.strip().splitlines()) == 1
+    (line,) = ended.err.strip().splitlines()
+    assert (
+        f"transformers computes 'transformers:{tiny_model_folder}': leave --adapter out, or give such a model" in line
+    )
 
 
-def test_a_trial_of_it_is_exported(adapted: Ended, root: Path) -> None:
-    """To a folder that transformers loads; GGUF, which only our own families are written as, is refused."""
+def test_a_trial_of_it_is_exported(adapted: Ended, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a folder that transformers loads; GGUF, which only our own families are written as, is refused at once."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     report = adapted[1]
@@ -86,6 +90,9 @@ def test_a_trial_of_it_is_exported(adapted: Ended, root: Path) -> None:
     assert ended.code == 0, ended.err
     assert AutoModelForCausalLM.from_pretrained(root / "exported").config.model_type == "llama"
     assert AutoTokenizer.from_pretrained(root / "exported").encode("3 plus 4")
+    monkeypatch.setattr(ModelSource, "load", lambda source: pytest.fail("the model was read"))
     refused = harness("export", run_folder, trial, "--to", "gguf", root / "exported.gguf", cache=root / "cache")
     assert refused.code == 2
-    assert "is none of" in refused.err.splitlines()[-1], refused.err
+    assert "GGUF is written for gemma, gpt2, llama" in (line := refused.err.splitlines()[-1]), refused.err
+    assert line.endswith("alone: --to hf")
+    assert not (root / "exported.gguf").exists()

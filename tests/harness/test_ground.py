@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,19 @@ def test_a_mistyped_column_is_told_before_the_model_is_read(tmp_path: Path) -> N
     """Reading a model takes long."""
     with pytest.raises(HarnessError, match="did you mean 'chosen'"):
         lay_ground(asked(tmp_path, "no such model", "chosn=good"), tmp_path, print)
+
+
+@pytest.mark.parametrize("data", ["hf:me/set:train", "rows.parquet"])
+def test_a_library_that_data_needs_is_asked_for_before_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str
+) -> None:
+    """Not after its download."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1")
+    for library in ("datasets", "pyarrow", "pyarrow.parquet"):
+        monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(HarnessError, match=r"is not installed: pip install 'prefbench\[hf\]'"):
+        lay_ground(Asked(model="no such model", data=data), tmp_path, print)
 
 
 def test_a_pattern_is_kept_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,21 @@ def test_lengths_are_told_in_a_models_tokens(tmp_path: Path, tiny_model_folder: 
     assert longest["chosen", "tokens"] == longest["chosen", "characters"] + 1 == 9
 
 
+def test_messages_for_a_model_without_a_chat_template_are_one_line(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """What is amiss stands in it once, and what to do once."""
+    for file in tiny_model_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<|im_end|>"}')
+    rows = [{name: [{"role": "assistant", "content": name + str(n)}] for name in ("chosen", "rejected")} for n in "123"]
+    asked = [row | {"prompt": [{"role": "user", "content": f"Say {n}"}]} for n, row in enumerate(rows)]
+    line = (
+        r"^messages \(the template 'chat'\) need a model with a chat template, and this one has none: use --template "
+        r"alpaca or --template plain$"
+    )
+    with pytest.raises(HarnessError, match=line):
+        shown(DataCommand(source=write(tmp_path, asked), model=str(tmp_path)))
+
+
 def test_a_mistyped_template_is_told_first(tmp_path: Path) -> None:
     """Before a long file is read."""
     with pytest.raises(HarnessError, match="did you mean 'alpaca'"):

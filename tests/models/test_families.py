@@ -187,6 +187,30 @@ def test_rope_scaling_is_read_in_both_spellings(kind: str) -> None:
     assert found.rope_scaling == RopeScaling(kind="llama3", factor=8.0, low=1.0, high=4.0, original=16)
 
 
+TURNED = {"rope_type": "linear", "factor": 2.0, "rope_theta": 500.0}
+
+
+@pytest.mark.parametrize("theta", [{}, {"rope_theta": 500.0}], ids=["without theta", "with theta"])
+def test_rope_scaling_that_says_the_same_in_both_spellings_is_taken(theta: dict[str, float]) -> None:
+    """As configurations have it that were written for readers of both kinds."""
+    old = {"type": "linear", "factor": 2} | theta
+    found = describe(config("llama", rope_parameters=TURNED, rope_scaling=old, rope_theta=500.0))
+    assert (found.rope_base, found.rope_scaling) == (500.0, RopeScaling(kind="linear", factor=2.0))
+
+
+@pytest.mark.parametrize(
+    "old", [{"type": "linear", "factor": 4.0}, {"type": "yarn", "factor": 2.0}, {"rope_type": "default"}]
+)
+def test_rope_scaling_that_differs_in_both_spellings_is_refused(old: dict[str, Any]) -> None:
+    """Which of them is meant cannot be known: both stand in the line."""
+    damaged = config("llama", rope_parameters=TURNED, rope_scaling=old, rope_theta=500.0)
+    assert is_native(damaged)
+    with pytest.raises(
+        ModelError, match=r"rope_parameters = \{.*500.*\} and rope_scaling = \{.*\}, which differ: take"
+    ):
+        describe(damaged)
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "reason"),
     [

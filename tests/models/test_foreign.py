@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from models.adapted import Adapted, write_adapted
 from models.failure import ModelError
@@ -98,6 +98,18 @@ def test_packed_texts_have_the_log_probs_of_texts_apart(name: str, make: Make) -
     with torch.no_grad():
         found_M = token_logps(load_adapted(folder), pack(ROWS), dtype=torch.float32)
     torch.testing.assert_close(found_M, torch.stack(expected), atol=1e-4, rtol=0)
+
+
+def test_weights_that_are_no_numbers_are_refused(make: Make) -> None:
+    """The tensor and its file are named."""
+    folder = make("Olmo2")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = float("inf")
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(
+        ModelError, match=r"model\.safetensors: model\.layers\.1\.mlp\.up_proj\.weight has numbers in it"
+    ):
+        load_adapted(folder)
 
 
 @pytest.mark.parametrize("name", ["Olmo2", "Gemma3", "Phi", "DeepseekV3"])

@@ -71,10 +71,10 @@ Fetch = Callable[..., subprocess.CompletedProcess[str]]
 def fetch(hub: HubServer, tmp_path: Path) -> Fetch:
     """Fetch a source in a new process, by default from the server into a folder of the test's."""
 
-    def fetched(source: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def fetched(source: str, script: str = SCRIPT, **environment: str) -> subprocess.CompletedProcess[str]:
         own = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_TELEMETRY": "1"}
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        command = [sys.executable, "-c", SCRIPT, source]
+        command = [sys.executable, "-c", script, source]
         return subprocess.run(command, env=inherited | own | environment, capture_output=True, text=True, timeout=60)
 
     return fetched
@@ -100,6 +100,22 @@ def test_only_what_decides_the_model_is_fetched(fetch: Fetch) -> None:
     wanted = ("config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors")
     assert found == {name: TINY[name] for name in wanted}
     assert folder.name == COMMIT
+
+
+CONFIG = """
+import sys
+from models.hub import hub_model
+from models.hub_fetch import fetch_config
+print(fetch_config(hub_model(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize(("source", "config"), [("hf:org/tiny", "{}"), ("hf:org/gguf", "None"), ("hf:no/one", "None")])
+def test_a_configuration_is_fetched_alone(fetch: Fetch, hub: HubServer, source: str, config: str) -> None:
+    """Small, before gigabytes; why there is none is left to the whole fetch to say."""
+    ended = fetch(source, script=CONFIG)
+    assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, config, "")
+    assert not [asked for asked in hub.asked if "safetensors" in asked]
 
 
 def test_it_is_fetched_once_into_hf_home(fetch: Fetch, hub: HubServer, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -170,6 +171,33 @@ def test_pip_that_fails_is_one_line_with_its_reason(tmp_path: Path, monkeypatch:
 def test_a_misspelt_model_gets_a_suggestion(asked: str, tmp_path: Path) -> None:
     """The line names what was probably meant."""
     with pytest.raises(ModelError, match=rf"no model '{asked}': did you mean 'smollm2-135m'\?"):
+        find_model(asked, tmp_path)
+
+
+@pytest.mark.parametrize("asked", ["m/lama", "mm/llama", "m/tiny.guf", "n/llamaa"])
+def test_a_mistyped_path_gets_the_nearest_that_holds_a_model(
+    asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any repository of the Hub; folders without a model are not offered."""
+    for name in ("m/llama", "m/lama-notes"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "m/llama/config.json").write_text("{}")
+    (tmp_path / "m/tiny.gguf").write_bytes(b"GGUF")
+    monkeypatch.chdir(tmp_path)
+    meant = "m/tiny.gguf" if "tiny" in asked else "m/llama" if "m/" in asked else "hf:n/llamaa"
+    with pytest.raises(ModelError, match=rf"did you mean '{meant}'\?"):
+        find_model(asked, tmp_path)
+
+
+@pytest.mark.parametrize(("asked", "kind"), [("hf:org/name", "olmo2"), ("transformers:hf:org/name", "llama")])
+def test_a_missing_extra_is_told_before_the_weights_are_fetched(
+    asked: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The configuration alone says that transformers is needed."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
+    monkeypatch.setattr(sources, "fetch_config", lambda model: {"model_type": kind})
+    monkeypatch.setattr(sources, "fetch_model", lambda model, say: pytest.fail("fetched"))
+    with pytest.raises(ModelError, match=r"hf:org/name.*: pip install 'prefbench\[hf\]'"):
         find_model(asked, tmp_path)
 
 

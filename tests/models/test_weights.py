@@ -18,6 +18,7 @@ from torch import Tensor
 from models.architecture import Architecture
 from models.decoder import Decoder
 from models.failure import ModelError
+from models.sources import find_model
 from models.tokens import Tokens, printable_bytes
 from models.weights import load_folder, load_folder_weights, load_gguf
 from tests.tiny import LLAMA, decoder_of
@@ -105,6 +106,44 @@ def test_a_configuration_that_we_would_compute_wrongly_is_refused(
     reconfigure(folder, **changes)
     with pytest.raises(ModelError, match=reason):
         load_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [(None, "has no model_type"), ("", "has no"), (["llama"], r"has \['llama'\]"), (3, "has 3 as")]
+)
+@pytest.mark.parametrize("way", ["", "transformers:"])
+def test_a_configuration_that_does_not_say_the_models_kind_is_one_line(
+    kind: Any, said: str, way: str, folder: Path
+) -> None:
+    """Whichever way the model is asked for."""
+    reconfigure(folder, model_type=kind)
+    with pytest.raises(ModelError, match=rf'config\.json {said}.*: name the model\'s kind there, as "model_type": "ll'):
+        find_model(f"{way}{folder}", folder)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_no_numbers_are_refused(number: float, dtype: torch.dtype, folder: Path) -> None:
+    """The tensor and its file are named; a run would end as diverged."""
+    path = folder / "model.safetensors"
+    tensors = {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = number
+    save_file(tensors, path)
+    with pytest.raises(
+        ModelError, match=r"model\.safetensors: model\.layers\.1\.mlp\.up_proj\.weight has numbers in it"
+    ):
+        load_folder_weights(folder)
+
+
+def test_weights_that_are_no_numbers_are_refused_from_gguf(tmp_path: Path) -> None:
+    """Likewise."""
+    decoder = decoder_of(BYTES)
+    decoder.blocks[1].down.weight[2, 2] = float("nan")
+    path = write_gguf(tmp_path / "m.gguf", decoder)
+    with pytest.raises(
+        ModelError, match=r"m\.gguf: blk\.1\.ffn_down\.weight has numbers in it that are NaN or infinite"
+    ):
+        load_gguf(path)
 
 
 def test_a_tied_folder_that_says_untied_is_refused(folder: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.records import RunRecord
+from reports.glossary import term
 from reports.load import load_run
 from reports.model_card import Exported, model_card
 from reports.numbers import score_cell
@@ -45,6 +46,13 @@ def test_every_score_stands_with_its_interval_and_n(run: RunRecord) -> None:
     for score in trial.scores.scores.values():
         cell = score_cell(score)
         assert any([cell.value, cell.interval, f"{cell.n:,}"] == row[1:4] for row in found)
+
+
+def test_every_score_says_what_it_means(run: RunRecord) -> None:
+    """In words, and not in those of its own name."""
+    (trial,) = (t for t in run.trials if t.recipe == "dpo-beta0.1")
+    names = [*trial.scores.scores, "unscored[probe]", "unscored[openai:http://localhost#m[1]]"]
+    assert [name for name in names if term(name).meaning == name.replace("_", " ")] == []
 
 
 def test_the_deciding_metric_comes_first(run: RunRecord) -> None:

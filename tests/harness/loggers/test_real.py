@@ -102,6 +102,17 @@ def test_a_file_is_no_folder_of_tensorboards(run: Path, tmp_path: Path) -> None:
     assert "is a file: name a folder" in ended.err
 
 
+def test_a_folder_that_cannot_be_made_ends_the_logging_alone(run: Path) -> None:
+    """TensorBoard finds out at its first point: one line, and the run goes on."""
+    pytest.importorskip("tensorboard")
+    said: list[str] = []
+    relay = Relay(make_loggers(["tensorboard:/proc/x"], run), run, said.append)
+    for kind in ("begin", "done", "finished"):
+        relay.hear(Event(at=0.0, kind=kind, text=TRIAL if kind == "begin" else ""))
+    (line,) = said
+    assert line.startswith("--log tensorboard:/proc/x failed and is told nothing more, the run goes on (")
+
+
 # Weights & Biases
 
 

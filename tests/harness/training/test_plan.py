@@ -70,6 +70,15 @@ def test_one_more_pair_would_not_have_fitted(kind: Kind) -> None:
         assert plan.budget - plan.cost.total < dearest
 
 
+@pytest.mark.timeout(6)
+def test_a_long_plan_takes_time_in_proportion() -> None:
+    """100,000 pairs in a second; it was twelve while what was seen was copied at each step."""
+    rows = [*ROWS[:1]] * 100_000
+    terms = replace(TERMS, pair_rows=rows, chosen_rows=rows)
+    plan = plan_stage(terms, stage(), budget=len(rows), in_pairs=True, seed=0)
+    assert len(plan.steps) == len(rows) / TERMS.batch_pairs
+
+
 def test_the_spent_fractions_join_up() -> None:
     """From zero, each step goes on where the last one stopped, and the end is what was spent."""
     plan = planned()

@@ -9,6 +9,7 @@ import gguf
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from models.decoder import Decoder
 from models.failure import ModelError
 from models.tokens import MARK, Ranked, Tokens, tokens_from_folder, tokens_from_gguf
 from tests.conftest import CHAT_TEMPLATE
@@ -103,6 +104,23 @@ def test_what_gguf_has_no_word_for_is_refused(kind: str, tmp_path: Path) -> None
         pytest.skip("cut as gpt2 is, in other words")
     with pytest.raises(ModelError, match="GGUF has no word for this model's tokenizer: export it with --to hf"):
         read_kind(kind, tmp_path / "in").gguf_fields()
+
+
+def test_transformers_reads_a_gguf_of_tokens_without_merges(tiny_model: tuple[Decoder, Tokens], tmp_path: Path) -> None:
+    """Single bytes: an empty list of merges cannot be written, and transformers asks for scores where there is none."""
+    tokens = tiny_model[1]
+    assert agree(tokens, read_back(tokens, tmp_path))
+    theirs = AutoTokenizer.from_pretrained(tmp_path, gguf_file="tokens.gguf")
+    texts = [text for text in HONEST if not text.startswith(" ")]
+    assert [theirs(t, add_special_tokens=False).input_ids for t in texts] == [list(tokens.encode(t)) for t in texts]
+
+
+def test_a_sentencepiece_gguf_without_scores_is_one_line(tmp_path: Path) -> None:
+    """They alone say how tokens are joined."""
+    fields = read_kind("llama2", tmp_path / "in").gguf_fields()
+    del fields["tokenizer.ggml.scores"]
+    with pytest.raises(ModelError, match=r"x\.gguf has a llama tokenizer without scores.*: bring the model's folder"):
+        tokens_from_gguf(fields, tmp_path / "x.gguf")
 
 
 def test_the_embedded_models_tokens_are_written_for_transformers(smollm2_path: Path, tmp_path: Path) -> None:
