@@ -49,9 +49,9 @@ class _RmsNorm(torch.autograd.Function):
         grad = grad.float()
         product_ND = (grad * x).flatten(0, -2)
         scale_N = scale.flatten()
-        along_N = (product_ND @ weight) * scale_N.pow(3) / x.shape[-1]
+        along_N = product_ND.mv(weight) * scale_N.pow(3) / x.shape[-1]
         slope = (grad * weight).mul_(scale).addcmul_(x, along_N.view(scale.shape), value=-1)
-        return slope.to(x.dtype), scale_N @ product_ND if ctx.needs_input_grad[1] else None, None, None
+        return slope.to(x.dtype), product_ND.T.mv(scale_N) if ctx.needs_input_grad[1] else None, None, None
 
 
 class _Rotate(torch.autograd.Function):

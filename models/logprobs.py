@@ -41,31 +41,40 @@ def by_response(values_M: Tensor, batch: Packed) -> Tensor:
 
 
 class _TargetLogps(torch.autograd.Function):
-    """log softmax(hidden · headᵀ)[target], chunk by chunk; the gradient is (onehot − softmax)."""
+    """log softmax(hidden · headᵀ)[target], chunk by chunk; the gradient is (onehot − softmax).
+
+    The last chunk's softmax is kept, so that of a small batch nothing is computed twice.
+    """
 
     @staticmethod
     def forward(ctx, hidden_MD, head_VD, targets_M):  # type: ignore[no-untyped-def]  # torch's signature is untyped
-        pieces, norms = [], []
+        pieces, norms, last = [], [], None
         for hidden, targets in zip(hidden_MD.split(CHUNK), targets_M.split(CHUNK), strict=True):
-            logits = (hidden @ head_VD.T).float()
-            norm = logits.logsumexp(-1)
-            pieces.append(logits.gather(1, targets[:, None])[:, 0] - norm)
-            norms.append(norm)
+            last = (hidden @ head_VD.T).float()
+            top = last.amax(-1, keepdim=True)
+            target = last.gather(1, targets[:, None])
+            norm = last.sub_(top).exp_().sum(-1, keepdim=True)
+            top += norm.log()
+            pieces.append((target - top)[:, 0])
+            norms.append(top)
+            last.div_(norm)
         ctx.save_for_backward(hidden_MD, head_VD, targets_M, torch.cat(norms))
+        ctx.last = last if any(ctx.needs_input_grad) else None
         return torch.cat(pieces)
 
     @staticmethod
     def backward(ctx, grad_M):  # type: ignore[no-untyped-def]
-        hidden_MD, head_VD, targets_M, norms_M = ctx.saved_tensors
+        hidden_MD, head_VD, targets_M, norms_M1 = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden_MD)
         # An adapter leaves the head frozen: it needs no gradient then, nor the memory for one.
         grad_head = torch.zeros_like(head_VD) if ctx.needs_input_grad[1] else None
-        for start in range(0, len(hidden_MD), CHUNK):
+        softmax, ctx.last = ctx.last, None
+        for start in reversed(range(0, len(hidden_MD), CHUNK)):
             part = slice(start, start + CHUNK)
-            logits = (hidden_MD[part] @ head_VD.T).float()
-            slope = logits.sub_(norms_M[part, None]).exp_().mul_(-grad_M[part, None])
-            slope.scatter_add_(1, targets_M[part, None], grad_M[part, None])
-            slope = slope.to(hidden_MD.dtype)
+            if softmax is None:
+                softmax = (hidden_MD[part] @ head_VD.T).float().sub_(norms_M1[part]).exp_()
+            slope = softmax.mul_(-grad_M[part, None]).scatter_add_(1, targets_M[part, None], grad_M[part, None])
+            softmax, slope = None, slope.to(hidden_MD.dtype)
             grad_hidden[part] = slope @ head_VD
             if grad_head is not None:
                 grad_head.addmm_(slope.T, hidden_MD[part])

@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from harness.recipes.recipe import Stage
 from harness.training.budget import UPDATE_BYTES
 from harness.training.plan import Terms, plan_stage
-from harness.training.train import CLIP, Execution, accumulate, start_optimizer
+from harness.training.train import Execution, accumulate, clip_gradients, start_optimizer
 from models.decoder import Decoder
-from models.low_rank import own_weights
 
 WORTH_IT = 1.5  # bfloat16 costs precision: it has to be this much faster
 SIDE = 768  # of the matrices that are timed: large enough that a multiplication takes milliseconds, whatever the model
@@ -86,6 +85,6 @@ def calibrate(policy: Decoder, terms: Terms, stage: Stage, execution: Execution)
 
 def update(policy: Decoder, optimizer: torch.optim.Optimizer) -> None:
     """What ends a training step."""
-    torch.nn.utils.clip_grad_norm_(own_weights(policy).values(), CLIP)
+    clip_gradients(policy)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

@@ -81,7 +81,7 @@ def test_a_view_of_a_larger_tensor_can_be_turned() -> None:
 
 
 def test_little_is_kept_for_the_backward_pass() -> None:
-    """The norm keeps its input, which the residual stream holds anyway, and a number a row; the gate what it is given."""
+    """The norm keeps its input, which the residual stream holds anyway, and a number a row; the gate its input."""
     kept: list[int] = []
 
     def keep(tensor: Tensor) -> Tensor:
