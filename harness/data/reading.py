@@ -19,6 +19,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from harness import store
+from harness.data.beginnings import grouped
 from harness.data.columns import ColumnMissingError, Columns
 from harness.data.faults import Dropped, RowFaultError, Tally
 from harness.data.formats import FORMATS, Format, guess, majority, named_otherwise
@@ -144,6 +145,8 @@ def _load(folder: Path) -> tuple[Found, Kept] | None:
 def _store(keeper: Keeper, found: Found, folder: Path, key: str | None) -> Kept:
     """Few rows stay in memory; many go into the cache, whole or not at all."""
     written = keeper.close()
+    if found.form == "text-implicit":
+        written = grouped(written)
     if keeper.spool.in_memory:
         return written
     target = folder / (key or found.digest)[:32]

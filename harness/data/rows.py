@@ -79,6 +79,12 @@ class PairList(Sequence[Pair]):
         return column
 
     @property
+    def groups(self) -> npt.NDArray[Any]:
+        """A number for each pair that it shares with those of the same question: no two splits have one in common."""
+        groups: npt.NDArray[Any] = self.kept.groups[self.places]
+        return groups
+
+    @property
     def digest(self) -> str:
         """Of the rows, which of them these are, and how they are put to the model."""
         rendered = [render_prompt(self.template, ask, self.render_chat) for ask in _examples(self.kept)]
