@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness import store
+from harness.data.columns import Columns
 from harness.ground import Ground
 from harness.recipes.registry import Choice
 from harness.records import BenchRecord
@@ -42,4 +44,6 @@ def describe(
         failed=dict(failed),
         max_new_tokens=asked.max_new_tokens,
         adapter=ground.terms.adapter.spec if ground.terms.adapter is not None else "",
+        columns=", ".join(sorted(f"{ours}={theirs}" for ours, theirs in Columns.parse(asked.columns).theirs.items())),
+        labelled_digest=store.digest([(p.prompt, p.chosen, p.rejected) for p in ground.labelled]),
     )
