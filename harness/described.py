@@ -11,6 +11,7 @@ from harness.ground import Ground
 from harness.recipes.registry import Choice
 from harness.records import BenchRecord
 from harness.settings import BenchFile
+from models.lora import Lora
 
 
 def describe(
@@ -36,7 +37,7 @@ def describe(
         judges=tuple(judges),
         recipes=tuple(choice.name for choice in choices),
         recipe_summaries={choice.name: choice.summary for choice in choices},
-        recipe_knobs={choice.name: choice.knobs for choice in choices},
+        recipe_knobs={choice.name: _knobs(choice, ground.terms.adapter) for choice in choices},
         seeds=asked.seeds,
         dtype=resolved.dtype,
         digest=bench.digest,
@@ -47,3 +48,11 @@ def describe(
         columns=", ".join(sorted(f"{ours}={theirs}" for ours, theirs in Columns.parse(asked.columns).theirs.items())),
         labelled_digest=store.digest([(p.prompt, p.chosen, p.rejected) for p in ground.labelled]),
     )
+
+
+def _knobs(choice: Choice, adapter: Lora | None) -> dict[str, str]:
+    """As they are set; a learning rate with what the adapter multiplies it by, since that is what trained."""
+    rate = choice.knobs.get("learning_rate")
+    if adapter is None or rate is None or adapter.lr == 1:
+        return choice.knobs
+    return {**choice.knobs, "learning_rate": f"{rate} × {adapter.lr:g} (adapter)"}

@@ -432,7 +432,7 @@ class BenchRecord:
     judges: tuple[str, ...]
     recipes: tuple[str, ...]
     recipe_summaries: dict[str, str] = field(default_factory=dict)
-    recipe_knobs: dict[str, dict[str, str]] = field(default_factory=dict)  # recipe → knob → value, all of them
+    recipe_knobs: dict[str, dict[str, str]] = field(default_factory=dict)  # recipe → knob → value, as it took effect
     seeds: int = 1
     dtype: str = ""
     digest: str = ""  # of bench.toml
