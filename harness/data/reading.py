@@ -105,8 +105,8 @@ def read_source(source: Source, columns: Sequence[str], cache: Path, tell: Tell 
 
     Many rows are kept in the cache, by the source's digest and all that decides how they are read.
     """
-    named, known, files = Columns.parse(columns), source.digest, source.split_files
-    key = store.digest("rows", source.name, known, dict(named.theirs), code_digest()) if known else None
+    named, known, files, pin = Columns.parse(columns), source.digest, source.split_files, source.key
+    key = store.digest("rows", source.name, pin, dict(named.theirs), code_digest()) if pin else None
     if key is not None and (kept := _load(cache / "rows" / key[:32])) is not None:
         return Reading(name=source.name, digest=known or kept[0].digest, found=kept[0], kept=kept[1], split_files=files)
     folder = cache / "rows"
