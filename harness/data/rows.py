@@ -216,7 +216,7 @@ def split_warnings(reading: Reading) -> Iterator[str]:
             f"The 'split' column is not used: it has {names}, and ours are {ours}, each of which every row would have "
             "to name one of."
         )
-    elif "split" in reading.found.columns:
+    elif "split" in reading.found.columns or (reading.kept.index["splits"] >= 0).any():
         yield f"The 'split' column is not used: not every row names one of {ours}, or one is empty."
 
 
