@@ -103,7 +103,7 @@ def _measured(blank: GateRow, before_SP: Values, now_SP: Values, level: float) -
 def _incomparable(baseline: Standing, run: Standing, metric: str) -> str:
     """Why this metric of the two cannot be compared, or nothing."""
     both, same = set(_answers(baseline)) & set(_answers(run)), _answered_alike(baseline, run)
-    if metric.startswith(_ON_PAIRS) and baseline.pairs_digest != run.pairs_digest:
+    if metric.startswith(_ON_PAIRS) and not _same_pairs(baseline, run):
         return "the labelled pairs differ, and this metric is read from them: save a new baseline"
     if metric.startswith((*_AGAINST_ANSWERS, *_AGAINST_LOGPS)) and (not both or len(same) < ALIKE * len(both)):
         return (
@@ -115,6 +115,12 @@ def _incomparable(baseline: Standing, run: Standing, metric: str) -> str:
         was, now = (standing.judges.get(judge, "not asked") for standing in (baseline, run))
         return f"judge {judge} is not the same: {was} in the baseline, {now} in this run"
     return ""
+
+
+def _same_pairs(baseline: Standing, run: Standing) -> bool:
+    """By their lengths, and by their texts where both have them."""
+    texts = {standing.labelled_digest for standing in (baseline, run) if standing.labelled_digest}
+    return baseline.pairs_digest == run.pairs_digest and len(texts) < 2
 
 
 def _trials(standing: Standing, recipe: str, metric: str) -> list[StandingTrial]:

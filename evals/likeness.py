@@ -31,6 +31,7 @@ class Setting(NamedTuple):
 _SETTINGS = (
     Setting("models", lambda b: b.model_digest, lambda b: f"{b.model} ({b.model_digest[:SHOWN]})", "--model"),
     Setting("data", lambda b: b.data_digest, lambda b: f"{b.data} ({b.data_digest[:SHOWN]})", "--data"),
+    Setting("columns", lambda b: b.columns, lambda b: b.columns or "by their own names", "--columns"),
     Setting("templates", lambda b: b.template, lambda b: b.template, "--template"),
     Setting("adapters", lambda b: b.adapter, lambda b: b.adapter or "none", "--adapter"),
     Setting("numbers of held-out prompts", lambda b: b.eval_prompts, lambda b: str(b.eval_prompts), "--eval-prompts"),

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness import store
+from harness.data.columns import Columns
 from harness.ground import Ground
 from harness.recipes.registry import Choice
 from harness.records import BenchRecord
 from harness.settings import BenchFile
+from models.lora import Lora
 
 
 def describe(
@@ -34,7 +37,7 @@ def describe(
         judges=tuple(judges),
         recipes=tuple(choice.name for choice in choices),
         recipe_summaries={choice.name: choice.summary for choice in choices},
-        recipe_knobs={choice.name: choice.knobs for choice in choices},
+        recipe_knobs={choice.name: _knobs(choice, ground.terms.adapter) for choice in choices},
         seeds=asked.seeds,
         dtype=resolved.dtype,
         digest=bench.digest,
@@ -42,4 +45,14 @@ def describe(
         failed=dict(failed),
         max_new_tokens=asked.max_new_tokens,
         adapter=ground.terms.adapter.spec if ground.terms.adapter is not None else "",
+        columns=", ".join(sorted(f"{ours}={theirs}" for ours, theirs in Columns.parse(asked.columns).theirs.items())),
+        labelled_digest=store.digest([(p.prompt, p.chosen, p.rejected) for p in ground.labelled]),
     )
+
+
+def _knobs(choice: Choice, adapter: Lora | None) -> dict[str, str]:
+    """As they are set; a learning rate with what the adapter multiplies it by, since that is what trained."""
+    rate = choice.knobs.get("learning_rate")
+    if adapter is None or rate is None or adapter.lr == 1:
+        return choice.knobs
+    return {**choice.knobs, "learning_rate": f"{rate} × {adapter.lr:g} (adapter)"}

@@ -22,6 +22,7 @@ class Frame:
     before: str
     after: str
     end: str
+    opening: str = ""  # control tokens that a tokenizer puts before every text by itself
 
     @property
     def jinja(self) -> str:
@@ -37,7 +38,8 @@ class Frame:
     @property
     def go(self) -> str:
         """The same for Ollama, in Go's words; what comes first is in the GGUF file already."""
-        before, after, end = (part.replace("{{", '{{ "{{" }}') for part in (self.before, self.after, self.end))
+        parts = (self.before.removeprefix(self.opening), self.after, self.end)
+        before, after, end = (part.replace("{{", '{{ "{{" }}') for part in parts)
         return f"{before}{{{{ .Prompt }}}}{after}{{{{ .Response }}}}{end}"
 
     def modelfile(self, weights: str) -> str:
@@ -60,5 +62,7 @@ def frame_of(template: str, tokens: Tokens) -> Frame:
         )
     before, after = (part.replace(MARK, "") for part in parts)
     names = {number: name for name, number in tokens.special.items()}
-    begin = "" if MARK in "".join(parts) else "".join(names[number] for number in tokens.begin)
-    return Frame(template=template, begin=begin, before=before, after=after, end=names.get(tokens.end, ""))
+    opening = "".join(names[number] for number in tokens.begin)
+    begin = "" if MARK in "".join(parts) else opening
+    end = names.get(tokens.end, "")
+    return Frame(template=template, begin=begin, before=before, after=after, end=end, opening=opening)

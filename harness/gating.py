@@ -133,6 +133,7 @@ def standing_of(run: RunRecord) -> Standing:
         template=bench.template,
         held_out_digest=store.digest(held_out),
         pairs_digest=store.digest(read),
+        labelled_digest=bench.labelled_digest,
         max_new_tokens=bench.max_new_tokens,
         judges={card.name: card.description for card in run.judges},
         deciding=deciding(run).metric,

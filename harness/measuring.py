@@ -14,7 +14,7 @@ AFTERWARDS = {
     *("length_control.py", "likeness.py", "paths.py", "pooling.py", "ranking.py", "seeds.py"),
 }
 # And what measures, in harness.
-MEASURING = ("bench.py", "ground.py", "judging.py", "way.py")
+MEASURING = ("bench.py", "ground.py", "judging.py", "tokenised.py", "way.py")
 
 
 @functools.cache

@@ -432,7 +432,7 @@ class BenchRecord:
     judges: tuple[str, ...]
     recipes: tuple[str, ...]
     recipe_summaries: dict[str, str] = field(default_factory=dict)
-    recipe_knobs: dict[str, dict[str, str]] = field(default_factory=dict)  # recipe → knob → value, all of them
+    recipe_knobs: dict[str, dict[str, str]] = field(default_factory=dict)  # recipe → knob → value, as it took effect
     seeds: int = 1
     dtype: str = ""
     digest: str = ""  # of bench.toml
@@ -443,6 +443,8 @@ class BenchRecord:
     runs: tuple[JoinedRun, ...] = ()  # those of a joined report; empty for a run of its own
     run_notes: tuple[str, ...] = ()  # what differs between them, a sentence each
     adapter: str = ""  # "lora:r=16:alpha=32:target=all-linear:lr=10"; empty where all weights were trained
+    columns: str = ""  # "chosen=accepted": which of the data's columns held what, where it was said
+    labelled_digest: str = ""  # of the labelled pairs that every checkpoint reads; empty in older records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -491,6 +493,7 @@ class Standing:
     prompts: tuple[str, ...]  # prompt ids
     anchor: tuple[str | None, ...]  # digest of the anchor's answer to each: what wins, margins and KL are measured by
     trials: tuple[StandingTrial, ...]
+    labelled_digest: str = ""  # of the same pairs, by their texts; empty in older baselines
     schema: int = 1
 
 

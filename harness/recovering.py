@@ -104,11 +104,10 @@ class Recovery:
 
         engine = engine_for(plan, resolved, ground, root, on_stage=on_stage, on_step=lambda line: None)
         nodes = next((trial.nodes for trial in plan.trials if trial.name == self.trial), (plan.anchor,))
+        policy = engine.decoder(nodes[-1])  # first: a damaged checkpoint is trained again here, to a log of its own
         steps = tuple(step for node in nodes for step in engine.train(node).steps)
         recorded = store.read_jsonl(self._records / "train.jsonl", TrainStep)
-        return Recovered(
-            policy=engine.decoder(nodes[-1]), tokens=ground.tokens, retrained=bool(trained), same_log=steps == recorded
-        )
+        return Recovered(policy=policy, tokens=ground.tokens, retrained=bool(trained), same_log=steps == recorded)
 
     @property
     def _records(self) -> Path:

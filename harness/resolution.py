@@ -20,7 +20,8 @@ from models.hub import hub_model
 from models.sources import ADAPTER
 
 MICRO_BATCH_TOKENS = 2048
-# An adapter has little else in memory than activations, so smaller parts of a step pay; they cost no time.
+# An adapter has little else in memory than activations, so smaller parts of a step pay. Their price: what
+# all prompts begin with is read again by each part.
 ADAPTER_MICRO_BATCH_TOKENS = 512
 
 

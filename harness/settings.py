@@ -20,6 +20,8 @@ _ABOVE_ZERO = Field(gt=0, allow_inf_nan=False)
 # Models and data that no path of the same name can hide.
 NAMES = ("smollm2-135m", *SHORT_NAMES, "courtesy", "rasbt", "rasbt-instructions")
 
+_LATER = ("columns", "adapter")  # of Asked: each empty where it is not asked
+
 
 class Asked(BaseModel):
     """What a user can ask for: the flags of `run`."""
@@ -158,7 +160,10 @@ def default_folder(wanted: Asked) -> Path:
     """runs/DATA-MODEL-BUDGET-DIGEST: the same question again finds its folder, another question makes another."""
     names = [Path(wanted.data).stem, Path(wanted.model).name, wanted.budget]
     slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(names)).strip("-")
-    return Path("runs") / f"{slug[:60]}-{store.digest(wanted.model_dump(mode='json'))[:6]}"
+    said = wanted.model_dump(mode="json")
+    # What could not be asked yet when older folders were named counts where it is asked: they are found again.
+    said = {name: value for name, value in said.items() if name not in _LATER or value}
+    return Path("runs") / f"{slug[:60]}-{store.digest(said)[:6]}"
 
 
 def refuse_another(folder: Path, wanted: BenchFile) -> BenchFile | None:

@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -67,7 +68,8 @@ def _ground_digest(resolved: Resolved, ground: Ground) -> str:
     rows = ground.rows_digest
     machine = (resolved.dtype, resolved.threads, resolved.micro_batch_tokens, ground.device.type, torch.__version__)
     adapter = [ground.terms.adapter.spec] if ground.terms.adapter is not None else []
-    return store.digest(resolved.model_digest, rows, machine, code_digest(), *adapter)
+    foreign = [f"transformers {version('transformers')}"] if ground.source.adapted else []
+    return store.digest(resolved.model_digest, rows, machine, code_digest(), *adapter, *foreign)
 
 
 def engine_for(

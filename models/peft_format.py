@@ -1,4 +1,4 @@
-"""Adapters as the `peft` library keeps them: adapter_config.json beside adapter_model.safetensors. Both directions."""
+"""Adapters as the `peft` library keeps them: adapter_config.json beside adapter_model.safetensors."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Any
 from torch import nn
 
 from models.architecture import Architecture
-from models.checkpoint import load_state, save_state
+from models.checkpoint import save_state
 from models.decoder import Decoder
 from models.failure import ModelError
 from models.families import family_of
 from models.lora import Lora, projections
-from models.low_rank import adapters, lora_of, with_adapter
-from models.tokens import read_json
+from models.low_rank import adapters, lora_of
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # What PEFT can do otherwise, and what our adapters are.
@@ -58,26 +57,6 @@ def write_peft(decoder: Decoder, folder: Path, base_name: str) -> None:
     (folder / CONFIG).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
 
 
-def read_peft(base: Decoder, folder: Path) -> Decoder:
-    """The base, shared, with the adapter in the folder; ModelError where that is none that we can compute."""
-    config = read_json(folder / CONFIG)
-    if not isinstance(config, dict):
-        raise ModelError(f"{folder / CONFIG} holds no object: copy the adapter again")
-    for name, known in ALWAYS.items():
-        if (config.get(name) or known) != known:
-            raise ModelError(f"{folder} has {name} = {config[name]!r}, and only {known!r} is known: merge it in peft")
-    decoder, state = with_adapter(base, _read_lora(config, base.architecture, folder)), load_state(folder / WEIGHTS)
-    wanted = dict(_named(decoder))
-    for name in sorted(wanted.keys() ^ state.keys()):
-        problem = "is missing" if name in wanted else "is none that the configuration names"
-        raise ModelError(f"{folder}: {name} {problem}: copy the adapter again")
-    for name, weight in wanted.items():
-        if weight.shape != state[name].shape:
-            raise ModelError(f"{folder}: {name} is {[*state[name].shape]}, not {[*weight.shape]}: bring its own base")
-        weight.data = state[name].to(weight.data)
-    return decoder
-
-
 def _targets(lora: Lora, a: Architecture) -> list[str]:
     """The last part of each module's name, as most tools read them, unless that would take in more than is meant."""
     chosen, names = lora.projections(a), list[str]()
@@ -97,15 +76,3 @@ def _named(decoder: Decoder) -> Iterator[tuple[str, nn.Parameter]]:
             start = f"base_model.model.{layout.prefix}{layout.block.format(number)}{pair.projection.theirs}"
             yield f"{start}.lora_A.weight", pair.a
             yield f"{start}.lora_B.weight", pair.b
-
-
-def _read_lora(config: Mapping[str, Any], a: Architecture, folder: Path) -> Lora:
-    targets = config.get("target_modules")
-    if isinstance(targets, str):
-        targets = [targets] if targets != "all-linear" else [p.theirs for p in projections(a)]
-    try:
-        return Lora(r=int(config["r"]), alpha=float(config["lora_alpha"]), target=tuple(targets or ()))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{folder / CONFIG} is incomplete ({error!r}): copy the adapter again") from error
-    except ModelError as error:
-        raise ModelError(f"{folder / CONFIG}: {error}") from error

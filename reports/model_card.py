@@ -120,14 +120,14 @@ def _score_rows(scores: TrialScores, first: str) -> Iterator[tuple[str, ...]]:
 
 
 def _again(exported: Exported) -> str:
-    if not exported.retrained:
-        return ""
-    if exported.same_log:
+    if not exported.same_log:
+        return (
+            "**The checkpoint was trained again, and went another way than in the run** (other code, another machine): "
+            "these are the scores of the one that was lost."
+        )
+    if exported.retrained:
         return "The checkpoint was trained again for this export; its log is the run's, to the last digit."
-    return (
-        "**The checkpoint was trained again for this export, and went another way than in the run** (other code, "
-        "another machine): these are the scores of the one that was lost."
-    )
+    return ""
 
 
 def _judges(run: RunRecord) -> Iterator[str]:

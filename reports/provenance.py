@@ -20,6 +20,7 @@ def provenance_table(run: RunRecord) -> Table:
         "Model digest": bench.model_digest,
         "Data": bench.data,
         "Data digest": bench.data_digest,
+        **({"Columns": bench.columns} if bench.columns else {}),
         "Template": bench.template,
         "Pairs": rows,
         "Held-out prompts answered": f"{bench.eval_prompts:,}",

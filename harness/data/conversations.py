@@ -101,6 +101,7 @@ def part_texts(chosen: str, rejected: str) -> tuple[Ask, str, str]:
     """Two texts cut where they stop to be alike, back to the space before the word that differs.
 
     TRL cuts at the character (`extract_prompt`), in the middle of a word where two words begin alike; else the same.
+    Two rows of one question may be cut at two places: `harness.data.beginnings` keeps them in one split.
     """
     ends = (place for place, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b)
     end = next(ends, min(len(chosen), len(rejected)))

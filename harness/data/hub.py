@@ -132,8 +132,13 @@ class HubRows:
         return ()
 
     @property
-    def digest(self) -> str | None:
-        """Of what is there; None where neither a commit nor the library's own fingerprint pins it."""
+    def digest(self) -> None:
+        """That of the rows, once they are read: a commit is not known on every machine, nor without a network."""
+        return None
+
+    @property
+    def key(self) -> str | None:
+        """What pins the rows; None where neither a commit nor the library's own fingerprint does."""
         if self.commit is not None and re.fullmatch(r"[0-9a-f]{40}", self.commit):
             return store.digest("hub", self.hub.repo, self.hub.config, self.hub.split, self.commit)
         fingerprint = getattr(self.rows, "_fingerprint", None)

@@ -37,7 +37,7 @@ class Overlap:
     """What two splits share."""
 
     splits: tuple[str, str]
-    prompts: int  # the same but for case, spacing or Unicode form
+    prompts: int  # the same but for case, spacing or Unicode form; of the groups that splits are drawn for
     responses: int  # chosen ones of the second, word for word chosen in the first
 
 
@@ -120,7 +120,7 @@ def inspect(reading: Reading, template: str = "auto") -> Inspection:
         dropped=tuple(reading.dropped.values()),
         splits=tuple(_parts(prompts, splits)),
         drawn=dataset.splits is None,
-        overlaps=tuple(_overlaps(prompts, pairs.column("chosen_ids"), splits)),
+        overlaps=tuple(_overlaps(pairs.groups, pairs.column("chosen_ids"), splits)),
         lengths=tuple(_lengths(pairs)),
         several=int((counts > 1).sum()),
         contradicting=_contradicting(pairs),
@@ -139,12 +139,12 @@ def _parts(prompts: npt.NDArray[Any], splits: npt.NDArray[np.int8]) -> Iterator[
         yield Part(name=name, pairs=len(own), prompts=len(np.unique(own)))
 
 
-def _overlaps(prompts: npt.NDArray[Any], chosen: npt.NDArray[Any], splits: npt.NDArray[np.int8]) -> Iterator[Overlap]:
+def _overlaps(groups: npt.NDArray[Any], chosen: npt.NDArray[Any], splits: npt.NDArray[np.int8]) -> Iterator[Overlap]:
     for first, second in combinations(range(len(SPLIT_NAMES)), 2):
         mine, theirs = splits == first, splits == second
         yield Overlap(
             splits=(SPLIT_NAMES[first], SPLIT_NAMES[second]),
-            prompts=len(np.intersect1d(prompts[mine], prompts[theirs])),
+            prompts=len(np.intersect1d(groups[mine], groups[theirs])),
             responses=int(np.isin(chosen[theirs], chosen[mine]).sum()),
         )
 

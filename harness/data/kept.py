@@ -116,6 +116,11 @@ class Kept:
     def __len__(self) -> int:
         return len(self.index["ends"])
 
+    @property
+    def groups(self) -> npt.NDArray[Any]:
+        """What no two splits may share: prompts, or what `harness.data.beginnings` makes of them."""
+        return self.index.get("groups", self.index["prompt_ids"])
+
     def row(self, place: int) -> LabelledRow:
         """The row at a place, from 0."""
         ends, split = self.index["ends"], int(self.index["splits"][place])

@@ -29,5 +29,9 @@ class Ask:
 
 def prompt_id_of(question: str) -> str:
     """16 hex digits that are the same for questions differing only in case, spacing or Unicode form."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", question).casefold())
-    return hashlib.sha256(" ".join(folded.split()).encode()).hexdigest()[:16]
+    return hashlib.sha256(" ".join(folded_words(question)).encode()).hexdigest()[:16]
+
+
+def folded_words(question: str) -> list[str]:
+    """Its words, without case and in one Unicode form."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", question).casefold()).split()

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from harness import store
+from harness.data.beginnings import grouped
 from harness.data.columns import ColumnMissingError, Columns
 from harness.data.faults import Dropped, RowFaultError, Tally
 from harness.data.formats import FORMATS, Format, guess, majority, named_otherwise
@@ -104,8 +105,8 @@ def read_source(source: Source, columns: Sequence[str], cache: Path, tell: Tell 
 
     Many rows are kept in the cache, by the source's digest and all that decides how they are read.
     """
-    named, known, files = Columns.parse(columns), source.digest, source.split_files
-    key = store.digest("rows", source.name, known, dict(named.theirs), code_digest()) if known else None
+    named, known, files, pin = Columns.parse(columns), source.digest, source.split_files, source.key
+    key = store.digest("rows", source.name, pin, dict(named.theirs), code_digest()) if pin else None
     if key is not None and (kept := _load(cache / "rows" / key[:32])) is not None:
         return Reading(name=source.name, digest=known or kept[0].digest, found=kept[0], kept=kept[1], split_files=files)
     folder = cache / "rows"
@@ -144,6 +145,8 @@ def _load(folder: Path) -> tuple[Found, Kept] | None:
 def _store(keeper: Keeper, found: Found, folder: Path, key: str | None) -> Kept:
     """Few rows stay in memory; many go into the cache, whole or not at all."""
     written = keeper.close()
+    if found.form == "text-implicit":
+        written = grouped(written)
     if keeper.spool.in_memory:
         return written
     target = folder / (key or found.digest)[:32]

@@ -79,6 +79,12 @@ class PairList(Sequence[Pair]):
         return column
 
     @property
+    def groups(self) -> npt.NDArray[Any]:
+        """A number for each pair that it shares with those of the same question: no two splits have one in common."""
+        groups: npt.NDArray[Any] = self.kept.groups[self.places]
+        return groups
+
+    @property
     def digest(self) -> str:
         """Of the rows, which of them these are, and how they are put to the model."""
         rendered = [render_prompt(self.template, ask, self.render_chat) for ask in _examples(self.kept)]
@@ -210,7 +216,7 @@ def split_warnings(reading: Reading) -> Iterator[str]:
             f"The 'split' column is not used: it has {names}, and ours are {ours}, each of which every row would have "
             "to name one of."
         )
-    elif "split" in reading.found.columns:
+    elif "split" in reading.found.columns or (reading.kept.index["splits"] >= 0).any():
         yield f"The 'split' column is not used: not every row names one of {ours}, or one is empty."
 
 

@@ -46,6 +46,9 @@ class Source(Protocol):
     def digest(self) -> str | None: ...  # of its content; None where only reading it tells
 
     @property
+    def key(self) -> str | None: ...  # what its rows are kept by; None where nothing pins them before they are read
+
+    @property
     def bytes(self) -> int | None: ...  # on disk; None where that is not known
 
     @property
@@ -61,6 +64,11 @@ class Files:
     name: str
     digest: str  # a file's sha256; of several the digest of theirs
     paths: tuple[Path, ...]
+
+    @property
+    def key(self) -> str:
+        """Their content."""
+        return self.digest
 
     @property
     def bytes(self) -> int:

@@ -21,7 +21,7 @@ MOST_PROMPTS = {"judge": 4_000, "test": 16_000}  # that are drawn: more make no 
 def split_pairs(dataset: DataSet, seed: int = 0, shares: Sequence[float] = SHARES) -> Splits:
     """Three parts by normalised prompt, the same for the same data and seed; fixed splits are kept."""
     assert len(shares) == len(SPLIT_NAMES), shares
-    prompts, numbers = _prompt_ids(dataset.pairs), split_numbers(dataset, seed, shares)
+    prompts, numbers = _groups(dataset.pairs), split_numbers(dataset, seed, shares)
     _refuse_leaks(dataset, prompts, numbers)
     parts = {
         name: _taken(dataset.pairs, _shuffled(np.flatnonzero(numbers == number), seed))
@@ -40,12 +40,12 @@ def split_numbers(dataset: DataSet, seed: int = 0, shares: Sequence[float] = SHA
     """The place in SPLIT_NAMES of each pair: its own, or the one that its prompt is drawn for."""
     if dataset.splits is not None:
         return np.array([SPLIT_NAMES.index(name) for name in dataset.splits], dtype=np.int8)
-    return _drawn_splits(_prompt_ids(dataset.pairs), seed, shares)
+    return _drawn_splits(_groups(dataset.pairs), seed, shares)
 
 
-def _prompt_ids(pairs: Sequence[Pair]) -> npt.NDArray[Any]:
-    """As numbers out of the index, or as texts; either kind is drawn by its text."""
-    return pairs.column("prompt_ids") if isinstance(pairs, PairList) else np.array([pair.prompt_id for pair in pairs])
+def _groups(pairs: Sequence[Pair]) -> npt.NDArray[Any]:
+    """Of prompts, as numbers out of the index, or as texts; either kind is drawn by its text."""
+    return pairs.groups if isinstance(pairs, PairList) else np.array([pair.prompt_id for pair in pairs])
 
 
 def _drawn_splits(prompts: npt.NDArray[Any], seed: int, shares: Sequence[float]) -> npt.NDArray[np.int8]:
@@ -68,9 +68,11 @@ def _refuse_leaks(dataset: DataSet, prompts: npt.NDArray[Any], numbers: npt.NDAr
     own = numbers[first][prompt_of.ravel()]
     leaks = np.flatnonzero(own != numbers)
     if len(leaks):
-        question = dataset.pairs[int(leaks[0])].question
+        here, there = (dataset.pairs[int(place)] for place in (leaks[0], first[prompt_of.ravel()[leaks[0]]]))
+        what = "the prompt" if here.prompt_id == there.prompt_id else "beginnings of the prompt"
+        longer = max(here.question, there.question, key=len)
         raise HarnessError(
-            f"'{dataset.name}' has the prompt {question[:30]!r} in the splits {SPLIT_NAMES[own[leaks[0]]]} and "
+            f"'{dataset.name}' has {what} {longer[:30]!r} in the splits {SPLIT_NAMES[own[leaks[0]]]} and "
             f"{SPLIT_NAMES[numbers[leaks[0]]]}: give all its rows the same 'split'"
         )
 

@@ -25,10 +25,13 @@ class Relay:
         self.loggers, self.folder, self.say = dict(loggers), folder, say
         self._started = False
         self._trial = ANCHOR
+        self._anchors: frozenset[TrainStep] = frozenset()  # steps, read once a trial
         self._told: set[tuple[str, int, int]] = set()  # trial, stage, step
 
     def hear(self, event: Event) -> None:
         """One thing happened: its records, where it has any, lie in the run's folder already."""
+        if not self.loggers:
+            return
         try:
             self._pass_on(event)
         except HarnessError as error:  # a record is damaged: the run will say what to do, if it needs it
@@ -38,6 +41,7 @@ class Relay:
         match event.kind:
             case "begin":
                 self._trial = event.text if "@" in event.text else ANCHOR
+                self._anchors = frozenset(self._steps(ANCHOR) if self._trial != ANCHOR else ())
                 self._start()
             case "step" if event.step is not None:
                 self._step(event.step)
@@ -55,7 +59,7 @@ class Relay:
     def _step(self, line: TrainStep) -> None:
         """A stage may be trained twice, for its weights on the way; and the anchor in a trial, if the cache lost it."""
         trial, place = self._trial, (self._trial, line.stage, line.step)
-        if place not in self._told and (trial == ANCHOR or line not in self._steps(ANCHOR)):
+        if place not in self._told and line not in self._anchors:
             self._told.add(place)
             self._tell(lambda logger: logger.step(trial, line))
 

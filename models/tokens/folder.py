@@ -17,6 +17,7 @@ from models.tokens.tokens import Tokens
 
 # What belongs to a tokenizer besides tokenizer.json, and is kept as it is.
 KEPT = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+ALONE = "chat_template.json"  # where processors kept it
 DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError, RecursionError)
 
 
@@ -39,7 +40,7 @@ def _origin(folder: Path) -> Origin:
             description=_with_late_tokens(description, settings),
             settings=settings,
             end_ids=_end_ids(folder),
-            files={name: (folder / name).read_text(encoding="utf-8") for name in KEPT if (folder / name).exists()},
+            files=_kept_files(folder, settings),
         )
     if (folder / "vocab.json").exists():
         return _gpt2(folder, settings)
@@ -60,7 +61,18 @@ def _settings(folder: Path) -> dict[str, Any]:
     settings |= {key: value for key, value in mapped.items() if settings.get(key) is None and key.endswith("_token")}
     if (folder / "chat_template.jinja").exists():
         settings["chat_template"] = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    elif settings.get("chat_template") is None and (template := _object(folder / ALONE).get("chat_template")):
+        settings["chat_template"] = template
     return settings
+
+
+def _kept_files(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The tokenizer's own, and a chat template that stood alone in the form that is read today."""
+    files = {name: (folder / name).read_text(encoding="utf-8") for name in KEPT if (folder / name).exists()}
+    template = settings.get("chat_template")
+    if (folder / ALONE).exists() and isinstance(template, str):
+        files.setdefault("chat_template.jinja", template)
+    return files
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -57,6 +57,19 @@ def test_a_split_comes_out_as_its_pairs(
     assert asked == [{"repo": "me/set", "config": "main", "revision": "v1", "split": "train", "streaming": not offline}]
 
 
+def test_the_digest_is_the_contents_with_and_without_a_network(
+    tmp_path: Path, asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a run begun online goes on offline, where no commit is known."""
+    digests = set()
+    for offline, commit in ((False, "a" * 40), (True, None), (False, "b" * 40)):
+        monkeypatch.setattr(hub, "_offline", lambda offline=offline: offline)
+        monkeypatch.setattr(HubSet, "_commit", lambda self, commit=commit: commit)
+        digests.add(load_pairs("hf:me/set:train", cache=tmp_path / str(commit)).digest)
+    assert len(digests) == 1
+    assert load_pairs("hf:me/set:test", cache=tmp_path).digest not in digests
+
+
 def test_a_set_of_several_splits_has_to_be_told_which(tmp_path: Path, asked: list[dict[str, Any]]) -> None:
     """The error writes it out."""
     with pytest.raises(HarnessError, match=r"has the splits train, test: say which, as hf:me/set:train"):

@@ -263,6 +263,14 @@ def test_own_splits_are_read_where_all_three_are_named(tmp_path: Path) -> None:
     assert load_pairs(write_lines(tmp_path, *named[:2])).splits is None
 
 
+@pytest.mark.parametrize(("column", "columns"), [("split", ()), ("part", ("split=part",))])
+def test_own_splits_that_are_not_used_are_said_in_a_run(tmp_path: Path, column: str, columns: tuple[str, ...]) -> None:
+    """Under whatever name: rows that were held out for a test would be trained on."""
+    named = [{**GOOD, "input": name, column: name} for name in ("train", "test")]
+    (warning,) = load_pairs(write_lines(tmp_path, *named), columns=columns, cache=tmp_path).warnings
+    assert "The 'split' column is not used: not every row names one of train, judge, test" in warning
+
+
 @pytest.mark.skipif(not RASBT.exists(), reason="the book's file is not beside this checkout")
 def test_the_books_file_is_read_whole() -> None:
     """1,100 rows, of which six prefer nothing and are left out."""

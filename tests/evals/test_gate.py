@@ -138,6 +138,15 @@ def test_rewards_on_other_pairs_cannot_be_told() -> None:
     assert "labelled pairs differ" in report.rows[0].reason
 
 
+def test_pairs_of_the_same_lengths_are_told_apart_by_their_texts() -> None:
+    """Where both have a digest of them: a baseline from before that is read as ever."""
+    rule = dataclasses.replace(CORRECT, metric="reward_accuracy")
+    one = dataclasses.replace(trial(0.6), values={"reward_accuracy": (0.5,) * len(PROMPTS)})
+    old, new, other = (standing(one, labelled_digest=digest) for digest in ("", "a", "b"))
+    assert "labelled pairs differ" in checked(new, other, rule).rows[0].reason
+    assert not checked(old, new, rule).rows[0].reason
+
+
 def test_anchors_that_answered_nothing_in_common_are_not_alike() -> None:
     report = checked(standing(trial(0.6)), standing(trial(0.6), anchor=(None,) * len(PROMPTS)), KL)
     assert report.verdict == "cannot tell"

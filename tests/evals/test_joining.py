@@ -159,6 +159,10 @@ def other_card(run: RunRecord) -> RunRecord:
 OTHERWISE: dict[str, tuple[Change, list[str]]] = {
     "model": (lambda r: bench(r, model_digest="abcdef0123456789"), ["b179c9523d0e)", "(abcdef012345)", "--model"]),
     "data": (lambda r: bench(r, data_digest="abcdef0123456789"), ["7d0f7d0f7d0f)", "(abcdef012345)", "--data"]),
+    "columns": (
+        lambda r: bench(r, columns="chosen=accepted"),
+        ["by their own names and chosen=accepted", "--columns"],
+    ),
     "template": (lambda r: bench(r, template="chat"), ["alpaca and chat", "--template"]),
     "count": (lambda r: bench(r, eval_prompts=64), ["12 and 64", "--eval-prompts"]),
     "prompts": (other_question, ["1 of the first's 12", "held-out prompts"]),

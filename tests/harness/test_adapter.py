@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from harness.records import BenchRecord
 from harness.store import read_json, write_json
 from reports import build
 from tests.harness.door import Finished, harness, write_sums
@@ -61,6 +62,14 @@ def test_the_adapter_is_recorded(root: Path) -> None:
     assert tomllib.loads((root / "run" / "bench.toml").read_text())["asked"]["adapter"] == "lora:r=4"
     assert report(root)["bench"]["adapter"] == SPEC
     assert SPEC in (root / "run" / "report.md").read_text()
+
+
+def test_a_learning_rate_is_told_as_the_adapter_raised_it(root: Path) -> None:
+    """In the record, from which card, loggers and report have it."""
+    record = read_json(root / "run" / "record.json", BenchRecord)
+    rates = {knobs["learning_rate"] for knobs in record.recipe_knobs.values()}
+    assert rates
+    assert all(rate.endswith(" × 10 (adapter)") for rate in rates)
 
 
 def test_checkpoints_in_the_cache_are_adapters(root: Path) -> None:

@@ -277,6 +277,18 @@ def test_training_that_went_another_way_is_said(shelf: Shelf, tmp_path: Path) ->
     assert "went another way than in the run" in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_a_damaged_checkpoint_is_compared_by_its_new_log(shelf: Shelf, tmp_path: Path) -> None:
+    """Not by the one that lay beside the damaged weights, which is the run's in any case."""
+    spoilt = shelf.copied(tmp_path / "shelf")
+    spoilt.checkpoint().write_bytes(b"no weights")
+    for log in (spoilt.run / "trials" / f"{DPO}@0" / "train.jsonl", spoilt.checkpoint().parent / "train.jsonl"):
+        first, mark, rest = log.read_text().rpartition('"loss": 0')
+        log.write_text(f'{first}"loss": 1{rest}')
+        assert mark
+    ended = spoilt.export(tmp_path / "out")
+    assert f"{DPO}@0 went another way this time" in ended.err
+
+
 def test_a_kept_checkpoint_needs_no_data(shelf: Shelf, tmp_path: Path) -> None:
     """Nor the code that trained it: the run's records say where it lies."""
     data = Path(read_bench(shelf.run / "bench.toml").asked.data)

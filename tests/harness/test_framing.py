@@ -75,6 +75,15 @@ def test_ollamas_template_is_the_benchs(tiny_model: tuple[Decoder, Tokens]) -> N
     )
 
 
+def test_what_a_chat_template_begins_with_is_not_said_twice_to_ollama(tiny_model: tuple[Decoder, Tokens]) -> None:
+    """The GGUF file says that every text begins with it; where it does not, the template has to."""
+    own = "{{ '<|endoftext|>' }}" + (tiny_model[1].chat_template or "")
+    tokens = dataclasses.replace(tiny_model[1], chat_template=own)
+    once = frame_of("chat", tiny_model[1]).go
+    assert frame_of("chat", dataclasses.replace(tokens, begin=(256,))).go == once
+    assert frame_of("chat", tokens).go == f"<|endoftext|>{once}"
+
+
 def test_braces_of_a_template_are_text_to_ollama(tiny_model: tuple[Decoder, Tokens]) -> None:
     frame = dataclasses.replace(frame_of("plain", tiny_model[1]), before="{{ .System }}")
     assert frame.go.startswith('{{ "{{" }} .System }}{{ .Prompt }}')

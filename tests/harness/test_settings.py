@@ -125,6 +125,11 @@ def test_the_same_question_has_the_same_default_folder() -> None:
     assert default_folder(Asked(**OTHER.model_dump())) == default_folder(OTHER)
 
 
+def test_an_old_command_finds_its_folder() -> None:
+    """Named before columns and adapters could be asked for."""
+    assert default_folder(Asked()).name == "courtesy-smollm2-135m-60s-ee2e8e"
+
+
 @pytest.mark.parametrize("name", list(Asked.model_fields))
 def test_another_question_has_another_default_folder(name: str) -> None:
     """Whatever differs, the folder differs."""

@@ -1,9 +1,7 @@
-"""PEFT loads our adapters and computes what we do, and we load PEFT's."""
+"""PEFT loads our adapters and computes what we do."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from models.logprobs import sum_logps
 from models.lora import parse_lora
 from models.low_rank import adapters, own_weights, with_adapter
 from models.packing import pack
-from models.peft_format import CONFIG, WEIGHTS, read_peft, write_peft
+from models.peft_format import WEIGHTS, write_peft
 from models.weights import load_folder_weights
 from tests.models.published import CONFIGS, VOCABULARY, saved, some_tokens, their_logits
 from tests.tiny import decoder_of, logits_of, pair_rows
@@ -97,28 +95,6 @@ def named(policy: Decoder) -> dict[str, torch.nn.Parameter]:
     return dict(peft_format._named(policy))
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2"])
-def test_what_is_written_is_read_back(name: str, tmp_path: Path) -> None:
-    """Bit for bit, on a base that stays shared."""
-    saved(name, tmp_path / "base")
-    base = load_folder_weights(tmp_path / "base")
-    policy = learned(base)
-    write_peft(policy, tmp_path / "adapter", "base")
-    again = read_peft(base, tmp_path / "adapter")
-    assert torch.equal(logits_of(again, some_tokens()), logits_of(policy, some_tokens()))
-    assert again.embedding.weight is base.embedding.weight
-
-
-def test_an_adapter_that_peft_made_is_read(tmp_path: Path) -> None:
-    """Trained elsewhere, it computes here what it does there."""
-    theirs, tokens = saved("llama", tmp_path / "base"), some_tokens()
-    config = peft.LoraConfig(r=3, lora_alpha=5, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
-    adapted: Any = peft.get_peft_model(theirs, config)
-    adapted.save_pretrained(tmp_path / "adapter")
-    found = logits_of(read_peft(load_folder_weights(tmp_path / "base"), tmp_path / "adapter"), tokens)
-    torch.testing.assert_close(found, their_logits(adapted, tokens), atol=1e-4, rtol=0)
-
-
 def test_the_file_holds_the_adapter_alone(tmp_path: Path) -> None:
     """As many numbers as it has, in float32, and nothing of the base."""
     policy = learned(decoder_of())
@@ -131,42 +107,3 @@ def test_a_policy_without_an_adapter_has_none_to_write(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no adapter"):
         write_peft(decoder_of(), tmp_path / "adapter", "base")
     assert not (tmp_path / "adapter").exists()
-
-
-def setting(**changes: Any) -> Callable[[Path], None]:
-    """A spoiler: the configuration says so instead."""
-
-    def spoil(folder: Path) -> None:
-        said = json.loads((folder / CONFIG).read_text())
-        (folder / CONFIG).write_text(json.dumps(said | changes))
-
-    return spoil
-
-
-SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
-    "another method": (setting(peft_type="LOHA"), "has peft_type = 'LOHA'"),
-    "dora": (setting(use_dora=True), "has use_dora = True"),
-    "rank stabilised": (setting(use_rslora=True), "has use_rslora = True"),
-    "biases": (setting(bias="all"), "has bias = 'all'"),
-    "whole modules": (setting(modules_to_save=["lm_head"]), "has modules_to_save"),
-    "unknown module": (setting(target_modules=["wq"]), "'wq' is not known"),
-    "another family's": (setting(target_modules=["c_attn"]), "is not in a llama model"),
-    "another rank": (setting(r=5), r"is \[4, 16\], not \[5, 16\]"),
-    "fewer modules": (setting(target_modules=["q_proj"]), "is none that the configuration names"),
-    "no rank": (setting(r=None), "is incomplete"),
-    "no object": (lambda folder: (folder / CONFIG).write_text("[]") and None, "holds no object"),
-    "no configuration": (lambda folder: (folder / CONFIG).unlink(), "cannot be read"),
-    "cut weights": (lambda folder: (folder / WEIGHTS).write_bytes(b"half") and None, "is damaged"),
-    "no weights": (lambda folder: (folder / WEIGHTS).unlink(), "is damaged"),
-}
-
-
-@pytest.mark.parametrize("how", SPOILT)
-def test_an_adapter_that_is_spoilt_or_another_kind_is_refused(how: str, tmp_path: Path) -> None:
-    """In one line."""
-    write_peft(learned(decoder_of()), tmp_path, "base")
-    spoil, complaint = SPOILT[how]
-    spoil(tmp_path)
-    with pytest.raises(ModelError, match=complaint) as caught:
-        read_peft(decoder_of(), tmp_path)
-    assert "\n" not in str(caught.value)

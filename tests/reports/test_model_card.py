@@ -125,6 +125,11 @@ def test_a_checkpoint_that_was_trained_again_is_said_to_be(run: RunRecord, same:
     assert "trained again" not in card(run)
 
 
+def test_a_checkpoint_of_another_log_is_said_to_be_another(run: RunRecord) -> None:
+    """Whoever trained it: another run may have put it into the cache before this export."""
+    assert "scores of the one that was lost" in card(run, exported=dataclasses.replace(HF, same_log=False))
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_nothing_that_a_stranger_wrote_is_markup(run: RunRecord, text: str) -> None:
     """Names of models, data and recipes come from files, and templates from models."""

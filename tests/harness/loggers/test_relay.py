@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.events import Event
+from harness.loggers import relay
 from harness.loggers.relay import LoggedWatch
 from harness.progress import Terminal
 from harness.records import TrainStep, TrialScores
@@ -111,6 +112,21 @@ def test_a_stage_trained_twice_is_told_once(tmp_path: Path) -> None:
     for _ in range(2):
         watch.show(Event(at=0.0, kind="step", step=line))
     assert notes.steps["new@0"] == [line]
+
+
+@pytest.mark.parametrize(("loggers", "reads"), [(0, 0), (1, 1)])
+def test_the_anchors_log_is_read_once_a_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loggers: int, reads: int
+) -> None:
+    """Not at each step; and by no run without loggers."""
+    folder, opened = write_run(tmp_path / "run", FakeRun(characters=CORE[:1])), []
+    monkeypatch.setattr(relay.store, "read_jsonl", lambda path, kind: opened.append(path) or read_jsonl(path, kind))
+    watch = LoggedWatch(Terminal(file=io.StringIO()), {"notes": Notes()} if loggers else {}, folder)
+    watch.show(Event(at=0.0, kind="begin", text="new@0"))
+    for step in (1, 2, 3):
+        line = TrainStep(stage=0, step=step, spent=1.0, loss=1.0, grad_norm=1.0, learning_rate=1e-4, num_tokens=1)
+        watch.show(Event(at=0.0, kind="step", step=line))
+    assert opened == [folder / "anchor" / "train.jsonl"] * reads
 
 
 def test_a_damaged_record_stops_a_logger_and_no_run(tmp_path: Path) -> None:

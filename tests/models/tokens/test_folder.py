@@ -78,6 +78,19 @@ def test_a_text_begins_as_the_tokenizer_begins_it(tmp_path: Path) -> None:
     assert tokens.encode_prompt(f"{MARK}<s>{MARK}hello") == tokens.encode_prompt("hello")
 
 
+def test_a_chat_template_in_a_file_of_its_own_is_read_where_no_other_is(tmp_path: Path) -> None:
+    """chat_template.json, as processors kept it; what is written has it where transformers looks today."""
+    (tmp_path / "in").mkdir()
+    write_trained("llama2", tmp_path / "in", bos_token="<s>")
+    own = "{{ messages[0].content }}</s>"
+    (tmp_path / "in" / "chat_template.json").write_text(json.dumps({"chat_template": own}))
+    tokens = tokens_from_folder(tmp_path / "in")
+    tokens.write_folder(tmp_path / "out")
+    assert tokens.chat_template == tokens_from_folder(tmp_path / "out").chat_template == own
+    (tmp_path / "in" / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    assert tokens_from_folder(tmp_path / "in").chat_template == "{{ messages[0].content }}"
+
+
 def test_the_end_that_the_settings_number_is_taken_where_none_is_named(tmp_path: Path) -> None:
     """By generation_config.json before config.json."""
     write_byte_tokenizer(tmp_path)
