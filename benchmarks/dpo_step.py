@@ -15,7 +15,7 @@ from benchmarks.sides import Paired, Side, median, take_turns
 from models.writing import write_folder
 
 BATCH = 8
-WARM_UP = 2
+WARM_UP = 1
 CLOSE = 0.02  # of one another: both sides' loss and log-probs at the first step
 Say = Callable[[str], None]
 
