@@ -8,7 +8,7 @@ PROMPTS ?= 80
 OUT ?= runs/first
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test slow gate lint check format clean
+.PHONY: run test slow gate bench lint check format clean
 
 run: $(VENV)/.ready
 	$(BIN)/python -m harness run --recipes core --budget $(BUDGET) --eval-prompts $(PROMPTS) --out $(OUT)
@@ -25,6 +25,10 @@ slow: $(VENV)/.ready-test
 gate: $(VENV)/.ready
 	$(BIN)/python -m harness run --recipes sft,dpo-beta0.1 --budget 1TFLOP --batch-pairs 4 --eval-prompts 60 --max-new-tokens 32 --judge rule:gold --dtype float32 --out runs/gate
 	$(BIN)/python -m harness gate runs/gate --baseline tests/regression/baseline.json --rules tests/regression/gate.toml --junit runs/gate/gate.xml --markdown runs/gate/gate.md
+
+# Beside TRL and transformers, on a quiet machine: about an hour.
+bench: $(VENV)/.ready-bench
+	$(BIN)/python -m benchmarks
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff format --check .
@@ -47,4 +51,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 $(VENV)/.ready-test: $(VENV)/.ready
 	$(PIP) -e '.[test]'
+	touch $@
+
+$(VENV)/.ready-bench: $(VENV)/.ready
+	$(PIP) -e '.[bench]'
 	touch $@

@@ -47,7 +47,8 @@ def parse() -> argparse.Namespace:
 def part(name: str, asked: argparse.Namespace, dtype: str, say: Callable[[str], None]) -> dict[str, Any]:
     if name == "dpo_step":
         return dpo_step.compare(asked.profiles, asked.references, asked.steps, dtype, say)
-    return {"generation": generation, "ceiling": ceiling}[name].compare(asked.steps, dtype, say)
+    compare = generation.compare if name == "generation" else ceiling.compare
+    return compare(asked.steps, dtype, say)
 
 
 def machine(dtype: str) -> dict[str, Any]:

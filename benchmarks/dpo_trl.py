@@ -24,14 +24,14 @@ from harness.training.train import schedule
 WEIGHTS = {"float32": torch.float32, "autocast": torch.float32, "bfloat16": torch.bfloat16}  # setting → weights' dtype
 
 
-class Tokenised(DPOTrainer):  # type: ignore[misc]  # trl is untyped
+class Tokenised(DPOTrainer):
     """Its data are token ids already."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
 
 
-class InTurn(TrainerCallback):  # type: ignore[misc]
+class InTurn(TrainerCallback):
     """Tells of each step when it is logged, and waits for the next."""
 
     def __init__(self, turns: Turns) -> None:

@@ -26,10 +26,10 @@ Prompt = tuple[int, ...]
 def compare(rounds: int, dtype: str, say: Callable[[str], None]) -> dict[str, Any]:
     """batch size → figures; both sides answer the same prompts in turn."""
     decoder, tokens = load()
-    rows = short_rows(tokens, "courtesy") + short_rows(tokens)[::7]
+    rows = short_rows(tokens, "courtesy", 200) + short_rows(tokens, "rasbt", 200)
     with tempfile.TemporaryDirectory() as scratch:
         write_model(Path(scratch))
-        theirs = AutoModelForCausalLM.from_pretrained(scratch, dtype=dtype_named(dtype)).eval()
+        theirs = AutoModelForCausalLM.from_pretrained(scratch, dtype=dtype_named(dtype))
     if dtype != "float32":
         decoder = decoder.in_dtype(dtype_named(dtype))
     found = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 
@@ -47,9 +48,9 @@ def load() -> tuple[Decoder, Tokens]:
 def rows_of(profile: str, tokens: Tokens, count: int) -> list[Row]:
     """So many pairs. Short ones are the book's, where its file is in the cache, else `courtesy`'s."""
     if profile == "short":
-        return short_rows(tokens)[:count]
+        return short_rows(tokens, "rasbt", count)
     wanted, draw = DRAWN[profile], random.Random(SEED)
-    stream = [token for row in short_rows(tokens, "courtesy") for r in row.responses for token in r]
+    stream = [token for row in short_rows(tokens, "courtesy", 500) for r in row.responses for token in r]
 
     def some(mean: int) -> tuple[int, ...]:
         length, start = draw.randint(mean // 2, mean + mean // 2), draw.randrange(len(stream) - 2 * mean)
@@ -60,13 +61,13 @@ def rows_of(profile: str, tokens: Tokens, count: int) -> list[Row]:
     ]
 
 
-def short_rows(tokens: Tokens, data: str = "rasbt") -> list[Row]:
-    """All pairs of a data set in its own template."""
+def short_rows(tokens: Tokens, data: str, count: int) -> list[Row]:
+    """The first pairs of a data set in its own template."""
     try:
-        pairs = load_pairs(data, render_chat=tokens.render_chat, cache=cache_root())
+        found = load_pairs(data, render_chat=tokens.render_chat, cache=cache_root())
     except HarnessError:  # the book's file comes from a host that may be out of reach
-        return short_rows(tokens, "courtesy")
-    return [make_row(tokens, pair.prompt, (pair.chosen, pair.rejected)) for pair in pairs.pairs]
+        return short_rows(tokens, "courtesy", count)
+    return [make_row(tokens, pair.prompt, (pair.chosen, pair.rejected)) for pair in islice(found.pairs, count)]
 
 
 def terms_of(architecture: Architecture, weights: int, rows: Sequence[Row], batch: int) -> Terms:

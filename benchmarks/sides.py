@@ -50,7 +50,8 @@ class Side:
     """The other end: one process that steps when told to."""
 
     def __init__(self, module: str, wish: Mapping[str, Any]) -> None:
-        command = [sys.executable, "-m", module, json.dumps(wish)]
+        self.module, self._wish = module, json.dumps(wish)
+        command = [sys.executable, "-m", module, self._wish]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
         self.peak_bytes, self._over = 0, threading.Event()
@@ -76,14 +77,16 @@ class Side:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"benchmark: {' '.join(self._process.args[2:])} ended early: run it alone to see why")  # type: ignore[index]
+            raise SystemExit(f"benchmark: python -m {self.module} {self._wish!r} ended early: run it alone to see why")
         told: Told = json.loads(line)
         return told
 
     def _sample(self) -> None:
         process = psutil.Process(self._process.pid)
-        while not self._over.wait(EVERY_SECONDS):
+        while True:
             self.peak_bytes = max(self.peak_bytes, process.memory_info().rss)
+            if self._over.wait(EVERY_SECONDS):
+                return
 
 
 class Paired(NamedTuple):
@@ -98,7 +101,8 @@ class Paired(NamedTuple):
     @property
     def speedup(self) -> float:
         """The median over steps of their time by ours."""
-        return statistics.median(t["seconds"] / o["seconds"] for o, t in zip(self.ours, self.theirs, strict=True))
+        ratios = [t["seconds"] / o["seconds"] for o, t in zip(self.ours, self.theirs, strict=True)]
+        return float(statistics.median(ratios))
 
 
 def take_turns(ours: Side, theirs: Side, *, warm_up: int, steps: int) -> Paired:
@@ -116,4 +120,4 @@ def take_turns(ours: Side, theirs: Side, *, warm_up: int, steps: int) -> Paired:
 
 
 def median(told: Sequence[Told], key: str = "seconds") -> float:
-    return statistics.median(one[key] for one in told)
+    return float(statistics.median(one[key] for one in told))

@@ -1,4 +1,4 @@
-"""Prompts of which one is the beginning of another: where rows hold no prompt of their own, they are of one question."""
+"""Prompts of which one begins another: where rows hold no prompt of their own, they are of one question."""
 
 from __future__ import annotations
 
