@@ -21,8 +21,16 @@ def test_the_examples_page_has_todays_style_and_script(name: str) -> None:
 
 def test_the_example_is_of_the_real_model_and_data() -> None:
     bench = json.loads((EXAMPLE / "report.json").read_text())["bench"]
-    assert (bench["model"], bench["data"]) == ("smollm2-135m", "rasbt")
+    assert (bench["model"], bench["data"]) == ("smollm2-135m", "courtesy")
     assert bench["model_digest"].startswith("b179c9523d0e")
+
+
+def test_the_example_is_what_make_run_asks_for() -> None:
+    """Its budget and its number of prompts are the Makefile's."""
+    bench = json.loads((EXAMPLE / "report.json").read_text())["bench"]
+    makefile = (ROOT / "Makefile").read_text()
+    assert f"BUDGET ?= {bench['budget']}\n" in makefile
+    assert f"PROMPTS ?= {bench['eval_prompts']}\n" in makefile
 
 
 def test_the_readme_shows_it_first() -> None:
