@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib.metadata
+import importlib.util
 import json
 import platform
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from benchmarks.profiles import PROFILES
 from harness.training.machine import choose_device, choose_dtype
 
 LATEST = Path(__file__).with_name("latest.json")
+LIBRARIES = ("torch", "transformers", "trl", "accelerate")
 PARTS = ("dpo_step", "generation", "ceiling")
 
 
@@ -35,13 +38,24 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them, if left out")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all of them, if left out")
     parser.add_argument("--profiles", nargs="+", choices=PROFILES, default=list(PROFILES))
     parser.add_argument("--references", nargs="+", choices=["cached", "live"], default=["cached", "live"])
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each side; the median counts")
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--out", type=Path, default=LATEST)
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if unknown := [name for name in asked.parts if name not in PARTS]:
+        close = difflib.get_close_matches(unknown[0], PARTS, 1)
+        parser.error(
+            f"no part {unknown[0]!r}: "
+            + (f"did you mean {close[0]!r}?" if close else f"it is one of {', '.join(PARTS)}")
+        )
+    if asked.steps < 1:
+        parser.error(f"--steps {asked.steps}: a median takes 1 or more")
+    if missing := [name for name in LIBRARIES if importlib.util.find_spec(name) is None]:
+        parser.error(f"{missing[0]} is not installed: make bench, or pip install -e '.[bench]'")
+    return asked
 
 
 def part(name: str, asked: argparse.Namespace, dtype: str, say: Callable[[str], None]) -> dict[str, Any]:
@@ -53,13 +67,12 @@ def part(name: str, asked: argparse.Namespace, dtype: str, say: Callable[[str], 
 
 def machine(dtype: str) -> dict[str, Any]:
     """What the figures were made on and with."""
-    libraries = ("torch", "transformers", "trl", "accelerate")
     return {
         "processor": processor(),
         "threads": torch.get_num_threads(),
         "dtype": dtype,
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in libraries},
+        **{name: importlib.metadata.version(name) for name in LIBRARIES},
     }
 
 

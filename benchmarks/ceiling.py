@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from benchmarks.profiles import PROFILES, dpo_stage, dtype_named, load, planned, rows_of, terms_of
 from harness.resolution import MICRO_BATCH_TOKENS
 from harness.training.budget import Work, training_flops, work_of
-from harness.training.machine import update
+from harness.training.machine import seconds_of
 from harness.training.reference import Frozen
-from harness.training.train import Execution, accumulate, start_optimizer
+from harness.training.train import Execution, accumulate, start_optimizer, update
 from models.architecture import Architecture
 from models.decoder import Decoder
 from models.language_model import batches
@@ -59,7 +59,7 @@ def shares(policy: Decoder, rows: Sequence[Row], steps: int, dtype: torch.dtype)
         accumulate(policy, dpo_stage().objective, step.pairs, batch, reference, execution)
         spent = time.perf_counter() - started
         passes.append(flops / spent)
-        updates.append(flops / (spent + seconds(lambda: update(policy, optimizer))))
+        updates.append(flops / (spent + seconds_of(lambda: update(policy, optimizer))))
         works = [work_of([batch[i] for i in part]) for part in batches(batch, MICRO_BATCH_TOKENS)]
         ceilings.append(ceiling(policy.architecture, works, dtype))
     rate, whole, top = (statistics.median(x[WARM_UP:]) for x in (passes, updates, ceilings))
@@ -69,12 +69,6 @@ def shares(policy: Decoder, rows: Sequence[Row], steps: int, dtype: torch.dtype)
         "share": rate / top,
         "share_with_update": whole / top,
     }
-
-
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def ceiling(a: Architecture, works: Sequence[Work], dtype: torch.dtype) -> float:
@@ -98,5 +92,5 @@ def multiplied(rows: int, into: int, out: int, dtype: torch.dtype) -> float:
     """Seconds of one matrix forward, and of its two gradients; the best of three."""
     x, w, grad = (torch.ones(size, dtype=dtype) for size in ((rows, into), (out, into), (rows, out)))
     return sum(
-        min(seconds(f) for _ in range(3)) for f in (lambda: F.linear(x, w), lambda: grad @ w, lambda: grad.T @ x)
+        min(seconds_of(f) for _ in range(3)) for f in (lambda: F.linear(x, w), lambda: grad @ w, lambda: grad.T @ x)
     )

@@ -7,12 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.dpo_settings import SETTINGS
-from benchmarks.profiles import load
+from benchmarks.profiles import TRL_WEIGHTS, write_model
 from benchmarks.sides import Paired, Side, median, take_turns
-from models.writing import write_folder
 
 BATCH = 8
 WARM_UP = 1
@@ -37,17 +33,10 @@ def compare(profiles: Sequence[str], references: Sequence[str], steps: int, dtyp
         }
 
 
-def write_model(folder: Path) -> None:
-    """The embedded model as transformers reads it."""
-    decoder, tokens = load()
-    write_folder(decoder, folder, dtype=torch.float32, end=tokens.end)
-    tokens.write_folder(folder)
-
-
 def fastest_setting(model: str, say: Say) -> str:
     """Which of TRL's settings is fastest here, on short pairs with the reference live."""
     taken = {}
-    for setting in SETTINGS:
+    for setting in TRL_WEIGHTS:
         wish = {"profile": "short", "reference": "live", "batch": BATCH, "steps": 3, "model": model, "setting": setting}
         side = Side("benchmarks.dpo_trl", wish)
         taken[setting] = min([side.step()["seconds"] for _ in range(3)][1:])

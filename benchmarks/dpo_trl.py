@@ -16,12 +16,10 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
-from benchmarks.profiles import dpo_stage, load, planned, rows_of, terms_of
+from benchmarks.profiles import TRL_WEIGHTS, dpo_stage, load, planned, rows_of, terms_of
 from benchmarks.sides import Turns
 from harness.training.plan import StagePlan
 from harness.training.train import schedule
-
-WEIGHTS = {"float32": torch.float32, "autocast": torch.float32, "bfloat16": torch.bfloat16}  # setting → weights' dtype
 
 
 class Tokenised(DPOTrainer):
@@ -44,7 +42,7 @@ class InTurn(TrainerCallback):
 
 
 def main(wish: dict[str, Any]) -> None:
-    """Steps of `wish["batch"]` pairs in one of WEIGHTS's settings, the reference precomputed or live."""
+    """Steps of `wish["batch"]` pairs in one of TRL_WEIGHTS's settings, the reference precomputed or live."""
     turns = Turns()
     model, tokens = load()
     rows = rows_of(wish["profile"], tokens, wish["steps"] * wish["batch"])
@@ -63,7 +61,7 @@ def main(wish: dict[str, Any]) -> None:
 
 def make_trainer(wish: dict[str, Any], data: Dataset, plan: StagePlan, scratch: str, turns: Turns) -> DPOTrainer:
     """With AdamW as we set it, and our learning rate at each step."""
-    live, dtype = wish["reference"] == "live", WEIGHTS[wish["setting"]]
+    live, dtype = wish["reference"] == "live", TRL_WEIGHTS[wish["setting"]]
     config = DPOConfig(
         output_dir=scratch,
         beta=dpo_stage().objective.beta,

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
-from benchmarks.dpo_step import write_model
-from benchmarks.profiles import dtype_named, load, short_rows
+from benchmarks.profiles import dtype_named, load, short_rows, write_model
 from models.decoder import Decoder
 from models.generation import generate
 from models.tokens import Tokens
@@ -25,6 +23,8 @@ Prompt = tuple[int, ...]
 
 def compare(rounds: int, dtype: str, say: Callable[[str], None]) -> dict[str, Any]:
     """batch size → figures; both sides answer the same prompts in turn."""
+    from transformers import AutoModelForCausalLM
+
     decoder, tokens = load()
     rows = short_rows(tokens, "courtesy", 200) + short_rows(tokens, "rasbt", 200)
     with tempfile.TemporaryDirectory() as scratch:

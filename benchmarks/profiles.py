@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import torch
 
@@ -23,9 +24,12 @@ from models.language_model import make_row
 from models.packing import Row
 from models.sources import find_model
 from models.tokens import Tokens
+from models.writing import write_folder
 
 MODEL = "smollm2-135m"
 SEED = 0
+# TRL's settings that are tried → the dtype of its weights; `autocast` computes in bfloat16.
+TRL_WEIGHTS = {"float32": torch.float32, "autocast": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,13 @@ PROFILES = ("short", *DRAWN)
 def load() -> tuple[Decoder, Tokens]:
     """The embedded model."""
     return find_model(MODEL, cache_root()).load()
+
+
+def write_model(folder: Path) -> None:
+    """The embedded model as transformers reads it."""
+    decoder, tokens = load()
+    write_folder(decoder, folder, dtype=torch.float32, end=tokens.end)
+    tokens.write_folder(folder)
 
 
 def rows_of(profile: str, tokens: Tokens, count: int) -> list[Row]:

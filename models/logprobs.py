@@ -57,9 +57,8 @@ class _TargetLogps(torch.autograd.Function):
             top += norm.log()
             pieces.append((target - top)[:, 0])
             norms.append(top)
-            last.div_(norm)
         ctx.save_for_backward(hidden_MD, head_VD, targets_M, torch.cat(norms))
-        ctx.last = last if any(ctx.needs_input_grad) else None
+        ctx.last = last.div_(norm) if any(ctx.needs_input_grad) and last is not None else None
         return torch.cat(pieces)
 
     @staticmethod

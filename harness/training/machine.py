@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from harness.recipes.recipe import Stage
 from harness.training.budget import UPDATE_BYTES
 from harness.training.plan import Terms, plan_stage
-from harness.training.train import Execution, accumulate, clip_gradients, start_optimizer
+from harness.training.train import Execution, accumulate, start_optimizer, update
 from models.decoder import Decoder
 
 WORTH_IT = 1.5  # bfloat16 costs precision: it has to be this much faster
@@ -43,11 +43,12 @@ def choose_dtype(device: torch.device) -> torch.dtype:
 def _multiplication_seconds(*dtypes: torch.dtype) -> list[float]:
     """The least seconds that a multiplication takes in each dtype, in turn: what disturbs one, disturbs all."""
     matrices = [torch.ones(SIDE, SIDE, dtype=dtype) for dtype in dtypes]
-    rounds = [[_seconds(lambda m=m: F.linear(m, m)) for m in matrices] for _ in range(ROUNDS)]  # type: ignore[misc]
+    rounds = [[seconds_of(lambda m=m: F.linear(m, m)) for m in matrices] for _ in range(ROUNDS)]  # type: ignore[misc]
     return [min(taken) for taken in zip(*rounds, strict=True)]
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds_of(work: Callable[[], object]) -> float:
+    """How long it takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -72,19 +73,12 @@ def calibrate(policy: Decoder, terms: Terms, stage: Stage, execution: Execution)
     for step in plan.steps:
         batch = [rows[i] for i in step.pairs]
         training.append(
-            _seconds(lambda b=batch, p=step.pairs: accumulate(policy, stage.objective, p, b, None, execution))  # type: ignore[misc]
+            seconds_of(lambda b=batch, p=step.pairs: accumulate(policy, stage.objective, p, b, None, execution))  # type: ignore[misc]
         )
-        updating.append(_seconds(lambda: update(policy, optimizer)))
+        updating.append(seconds_of(lambda: update(policy, optimizer)))
         flops.append(step.cost.policy)
     policy.requires_grad_(False)
     policy.zero_grad(set_to_none=True)
     rate = sum(flops[-TIMED_STEPS:]) / sum(training[-TIMED_STEPS:])
     seconds_per_byte = min(updating[-TIMED_STEPS:]) / (UPDATE_BYTES * terms.weights)
     return Speed(flops_per_second=rate, flops_per_byte=rate * seconds_per_byte)
-
-
-def update(policy: Decoder, optimizer: torch.optim.Optimizer) -> None:
-    """What ends a training step."""
-    clip_gradients(policy)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)

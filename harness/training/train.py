@@ -118,12 +118,17 @@ def _take_step(
     rate: float,
 ) -> dict[str, Any]:
     losses, metrics = accumulate(policy, objective, step.pairs, batch, reference, execution)
-    norm = clip_gradients(policy)
     for group in optimizer.param_groups:
         group["lr"] = rate
+    return {"loss": losses, "grad_norm": update(policy, optimizer), **metrics}
+
+
+def update(policy: Decoder, optimizer: torch.optim.Optimizer) -> float:
+    """What ends a training step: clip, step, and let the gradients go; their norm before."""
+    norm = clip_gradients(policy)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)  # so that no gradients are held while the next step reads its first rows
-    return {"loss": losses, "grad_norm": norm, **metrics}
+    return norm
 
 
 def clip_gradients(policy: Decoder) -> float:

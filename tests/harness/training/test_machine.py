@@ -37,5 +37,5 @@ def test_bfloat16_has_to_be_clearly_faster(monkeypatch: pytest.MonkeyPatch, gain
 def test_a_disturbance_in_one_round_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """The least of several rounds is what the machine can do."""
     taken = iter([9.0, 3.0, 1.0, 3.0] + 2 * machine.ROUNDS * [5.0])
-    monkeypatch.setattr(machine, "_seconds", lambda work: next(taken))
+    monkeypatch.setattr(machine, "seconds_of", lambda work: next(taken))
     assert machine._multiplication_seconds(torch.float32, torch.bfloat16) == [1.0, 3.0]
