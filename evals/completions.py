@@ -35,9 +35,7 @@ def _write(model: LanguageModel, prompts: Sequence[Pair], limit: int, seed: int 
     room, end = model.rooms.writing, model.tokens.end
 
     def write() -> list[Generated]:
-        return generate(
-            model.decoder, encoded, end=end, limit=limit, dtype=model.dtype, seed=seed, batch=room.most
-        )
+        return generate(model.decoder, encoded, end=end, limit=limit, dtype=model.dtype, seed=seed, batch=room.most)
 
     # All of them again, where they do not fit: which draws a prompt gets hangs on its place among them.
     while (written := unless_out_of_memory(write)) is None:

@@ -85,3 +85,14 @@ class Rooms:
 
     reading: Room = field(default_factory=lambda: Room(READ_TOKENS))
     writing: Room = field(default_factory=lambda: Room(WRITTEN_ANSWERS, "answers"))
+
+    @classmethod
+    def telling(cls, tell: Callable[[str], None]) -> Rooms:
+        """Full ones, that tell where memory ran out."""
+        rooms = cls()
+        rooms.tell(tell)
+        return rooms
+
+    def tell(self, tell: Callable[[str], None]) -> None:
+        """Tell it there from now on."""
+        self.reading.tell = self.writing.tell = tell

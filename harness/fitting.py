@@ -1,0 +1,108 @@
+"""What a bench computes at once, so that it fits into the memory that it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from harness.errors import HarnessError
+from harness.ground import Ground, Say
+from harness.recipes.registry import Choice
+from harness.tokenised import TokenRows, longest_row
+from harness.training.footprint import Footprint, most_that_fits
+from harness.training.memory import AUTO, held_bytes, memory_limit
+from models.room import Rooms
+
+MICRO_BATCH_TOKENS = 2048
+# An adapter has little else in memory than activations, so smaller parts of a step pay. Their price: what
+# all prompts begin with is read again by each part.
+ADAPTER_MICRO_BATCH_TOKENS = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitting:
+    """Sizes for one bench on one machine: never above the usual ones, and halved until they fit."""
+
+    asked: str  # --memory
+    limit: int  # bytes that the process may hold on its device
+    footprint: Footprint
+    longest: int  # tokens of the longest row
+    batch_pairs: int  # rows of a step
+    adapter: bool
+
+    @property
+    def usual(self) -> int:
+        """Tokens of a micro-batch where there is memory enough."""
+        return ADAPTER_MICRO_BATCH_TOKENS if self.adapter else MICRO_BATCH_TOKENS
+
+    def choose(self, say: Say) -> int:
+        """Tokens of a micro-batch; HarnessError where, by the estimate, not even one row fits."""
+        found = self._tokens(self.usual)
+        if found is None:
+            needed = self.footprint.training(self.longest, self.longest)
+            has = f"--memory {self.asked}" if self.asked != AUTO else f"the {_size(self.limit)} of memory left here"
+            smaller = "" if self.adapter else "train an adapter (--adapter lora:r=16), "
+            raise HarnessError(
+                f"{has} is too little: training takes about {_size(needed)}, with one row of {self.longest:,} tokens "
+                f"at a time: choose a smaller model, {smaller}shorten the longest rows, or give more memory (--memory)"
+            )
+        if found < self.usual:
+            say(
+                f"to fit into {_size(self.limit)} of memory, a micro-batch holds {found:,} tokens instead of "
+                f"{self.usual:,}: the same gradients but for rounding, some more time"
+            )
+        return found
+
+    def within(self, begun: int, say: Say) -> int:
+        """Tokens of a micro-batch for a bench that was begun with so many: no more, and less where they do not fit.
+
+        Nothing is refused, since what is still to be trained may be nothing.
+        """
+        found = min(begun, self._tokens(begun) or self.longest)
+        if found < begun:
+            say(
+                f"this run was begun with micro-batches of {begun:,} tokens, and here {found:,} fit: the same "
+                "gradients but for rounding"
+            )
+        return found
+
+    def narrow(self, rooms: Rooms, new_tokens: int) -> None:
+        """Let measuring, too, compute no more at once than fits."""
+        longest = self.longest + new_tokens
+        for room, takes in ((rooms.reading, self.footprint.reading), (rooms.writing, self.footprint.writing)):
+            room.most = most_that_fits(room.most, lambda size, takes=takes: takes(size, longest), self.limit) or 1  # type: ignore[misc]
+
+    def _tokens(self, most: int) -> int | None:
+        longest, step = self.longest, self.longest * self.batch_pairs
+
+        def needs(tokens: int) -> int:
+            return self.footprint.training(min(max(tokens, longest), step), longest)
+
+        return most_that_fits(most, needs, self.limit)
+
+
+def fit(asked: str, ground: Ground, choices: Sequence[Choice], dtype: torch.dtype) -> Fitting:
+    """For a bench whose model, data and judges are in memory by now."""
+    terms = ground.terms
+    assert isinstance(terms.pair_rows, TokenRows)
+    return Fitting(
+        asked=asked,
+        limit=memory_limit(asked, ground.device),
+        footprint=Footprint(
+            architecture=terms.architecture,
+            trained=terms.weights,
+            adapter=terms.adapter is not None,
+            moving=any(stage.reference.moves for choice in choices for stage in choice.stages),
+            dtype=dtype,
+            held=held_bytes(ground.device),
+        ),
+        longest=longest_row(terms.pair_rows),
+        batch_pairs=terms.batch_pairs,
+        adapter=terms.adapter is not None,
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
