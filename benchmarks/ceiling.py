@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.profiles import PROFILES, dpo_stage, dtype_named, load, planned, rows_of, terms_of
-from harness.fitting import MICRO_BATCH_TOKENS
+from harness.resolution import MICRO_BATCH_TOKENS
 from harness.training.budget import Work, training_flops, work_of
 from harness.training.machine import seconds_of
 from harness.training.reference import Frozen

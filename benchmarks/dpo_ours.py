@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.profiles import dpo_stage, dtype_named, load, planned, rows_of, terms_of
 from benchmarks.sides import Turns
 from harness.records import TrainStep
-from harness.fitting import MICRO_BATCH_TOKENS
+from harness.resolution import MICRO_BATCH_TOKENS
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
 from harness.training.train import Execution, train_stage
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from harness import store
 from harness.data.columns import Columns
-from harness.fitting import ADAPTER_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS
 from harness.ground import Ground
 from harness.recipes.registry import Choice
 from harness.records import BenchRecord
+from harness.resolution import ADAPTER_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS
 from harness.settings import BenchFile
 from harness.training.memory import AUTO
 from models.lora import Lora

@@ -15,11 +15,6 @@ from harness.training.footprint import Footprint, most_that_fits
 from harness.training.memory import AUTO, held_bytes, memory_limit
 from models.room import Rooms
 
-MICRO_BATCH_TOKENS = 2048
-# An adapter has little else in memory than activations, so smaller parts of a step pay. Their price: what
-# all prompts begin with is read again by each part.
-ADAPTER_MICRO_BATCH_TOKENS = 512
-
 
 @dataclass(frozen=True, kw_only=True)
 class Fitting:
@@ -30,28 +25,22 @@ class Fitting:
     footprint: Footprint
     longest: int  # tokens of the longest row
     batch_pairs: int  # rows of a step
-    adapter: bool
 
-    @property
-    def usual(self) -> int:
-        """Tokens of a micro-batch where there is memory enough."""
-        return ADAPTER_MICRO_BATCH_TOKENS if self.adapter else MICRO_BATCH_TOKENS
-
-    def choose(self, say: Say) -> int:
-        """Tokens of a micro-batch; HarnessError where, by the estimate, not even one row fits."""
-        found = self._tokens(self.usual)
+    def choose(self, usual: int, say: Say) -> int:
+        """Tokens of a micro-batch, `usual` at most; HarnessError where, by the estimate, not even one row fits."""
+        found = self._tokens(usual)
         if found is None:
             needed = self.footprint.training(self.longest, self.longest)
             has = f"--memory {self.asked}" if self.asked != AUTO else f"the {_size(self.limit)} of memory left here"
-            smaller = "" if self.adapter else "train an adapter (--adapter lora:r=16), "
+            smaller = "" if self.footprint.adapter else "train an adapter (--adapter lora:r=16), "
             raise HarnessError(
                 f"{has} is too little: training takes about {_size(needed)}, with one row of {self.longest:,} tokens "
                 f"at a time: choose a smaller model, {smaller}shorten the longest rows, or give more memory (--memory)"
             )
-        if found < self.usual:
+        if found < usual:
             say(
                 f"to fit into {_size(self.limit)} of memory, a micro-batch holds {found:,} tokens instead of "
-                f"{self.usual:,}: the same gradients but for rounding, some more time"
+                f"{usual:,}: the same gradients but for rounding, some more time"
             )
         return found
 
@@ -100,7 +89,6 @@ def fit(asked: str, ground: Ground, choices: Sequence[Choice], dtype: torch.dtyp
         ),
         longest=longest_row(terms.pair_rows),
         batch_pairs=terms.batch_pairs,
-        adapter=terms.adapter is not None,
     )
 
 

@@ -20,6 +20,11 @@ from harness.training.train import Execution
 from models.hub import hub_model
 from models.sources import ADAPTER
 
+MICRO_BATCH_TOKENS = 2048  # at most: `Fitting.choose`
+# An adapter has little else in memory than activations, so smaller parts of a step pay. Their price: what
+# all prompts begin with is read again by each part.
+ADAPTER_MICRO_BATCH_TOKENS = 512
+
 
 def settle_dtype(bench: BenchFile, device: torch.device) -> torch.dtype:
     """The dtype that the bench was begun in, or the one asked for, or what this machine multiplies fastest in."""
@@ -45,7 +50,8 @@ def resolve(
         refuse_other_contents(bench, {"model": ground.source.digest, "data": ground.dataset.digest})
         _refuse_other_judges(bench, judges)
         return bench
-    execution = Execution(dtype=dtype, micro_batch_tokens=fitting.choose(say), tell=say)
+    usual = MICRO_BATCH_TOKENS if ground.terms.adapter is None else ADAPTER_MICRO_BATCH_TOKENS
+    execution = Execution(dtype=dtype, micro_batch_tokens=fitting.choose(usual, say), tell=say)
     budget = _budget(bench.asked.budget, ground, execution, say)
     resolved = Resolved(
         recipes=tuple(choice.spec for choice in choices),

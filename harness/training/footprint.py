@@ -23,7 +23,7 @@ from models.logprobs import CHUNK
 FLOAT = 4  # bytes of a float32
 # What autograd keeps of a block that transformers computes, against ours with gradients written by hand (fused.py).
 UNFUSED = 2.0
-SCATTERED = 0.08  # of what is counted: what an allocator cannot give out again, and what is too small to be counted
+SCATTERED = 0.1  # of what is counted: what an allocator cannot give out again, and what is too small to be counted
 
 
 @dataclass(frozen=True, kw_only=True)

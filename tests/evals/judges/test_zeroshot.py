@@ -15,8 +15,8 @@ from evals.judges.zeroshot import ZeroShot, next_logps, write_prompt
 from models.architecture import Architecture
 from models.decoder import Decoder
 from models.language_model import LanguageModel
-from models.room import Room, Rooms
 from models.packing import Row
+from models.room import Room, Rooms
 from models.tokens import Tokens
 from tests.tiny import logits_of, text_pairs
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from harness.recipes.registry import choose
-from harness.fitting import ADAPTER_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS
+from harness.resolution import ADAPTER_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS
 from harness.training.plan import Terms, plan_stage
 from harness.training.reference import Moving
 from harness.training.train import Execution, train_stage
