@@ -45,7 +45,7 @@ class Footprint:
         head = 0 if self.adapter else 2 * FLOAT * a.head_weights
         logits = 3 * FLOAT * a.vocabulary * min(CHUNK, tokens)
         passing = tokens * a.depth * (self._kept + longest * self._bytes)
-        return self._total(copies + self._anchor + (casts if self._narrow else 0) + head + logits + passing)
+        return self._total(copies + self.measuring_copy + (casts if self._narrow else 0) + head + logits + passing)
 
     def reading(self, tokens: int, longest: int) -> int:
         """Of the exact KL between a policy and the anchor, the pass without gradients that takes most."""
@@ -88,20 +88,18 @@ class Footprint:
         return round(known * (UNFUSED if isinstance(a, AdaptedArchitecture) else 1.0))
 
     @property
-    def _anchor(self) -> int:
-        """More than its own weights in float32: as it measures."""
-        return self._frozen_copy if self._narrow else 0
+    def measuring_copy(self) -> int:
+        """What a model takes to measure, besides its weights in float32: its matrices once more in a narrow dtype.
 
-    @property
-    def _frozen_copy(self) -> int:
-        """Of a model with its matrices in a narrow dtype; the embedding stays, and a tied head is a matrix apart."""
+        The embedding stays as it is, and a tied head becomes a matrix of its own.
+        """
         a = self.architecture
         return self._size(a.body_weights + a.head_weights) + FLOAT * a.head_weights if self._narrow else 0
 
     @property
     def _measured(self) -> int:
         """A policy and the anchor, as they are loaded and as they measure."""
-        return 2 * (FLOAT * self.trained + self._frozen_copy)
+        return 2 * (FLOAT * self.trained + self.measuring_copy)
 
 
 def most_that_fits(most: int, needs: Callable[[int], int], limit: int) -> int | None:
