@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,8 @@ import torch
 from harness.errors import HarnessError
 from harness.ground import Ground, Say
 from harness.recipes.registry import Choice
-from harness.tokenised import TokenRows, longest_row
+from harness.settings import Asked
+from harness.tokenised import FEW, TokenRows, longest_row
 from harness.training.footprint import Footprint, most_that_fits
 from harness.training.memory import AUTO, held_bytes, memory_limit
 from models.room import Rooms
@@ -25,6 +27,7 @@ class Fitting:
     footprint: Footprint
     longest: int  # tokens of the longest row
     batch_pairs: int  # rows of a step
+    answer: int  # tokens of the longest answer, its prompt included
 
     def choose(self, usual: int, say: Say) -> int:
         """Tokens of a micro-batch, `usual` at most; HarnessError where, by the estimate, not even one row fits."""
@@ -57,11 +60,12 @@ class Fitting:
             )
         return found
 
-    def narrow(self, rooms: Rooms, new_tokens: int) -> None:
+    def narrow(self, rooms: Rooms) -> None:
         """Let measuring, too, compute no more at once than fits."""
-        longest = self.longest + new_tokens
-        for room, takes in ((rooms.reading, self.footprint.reading), (rooms.writing, self.footprint.writing)):
-            room.most = most_that_fits(room.most, lambda size, takes=takes: takes(size, longest), self.limit) or 1  # type: ignore[misc]
+        footprint, row, answer = self.footprint, self.longest, self.answer
+        reading, writing = rooms.reading, rooms.writing
+        reading.most = most_that_fits(reading.most, lambda n: footprint.reading(n, row), self.limit) or 1
+        writing.most = most_that_fits(writing.most, lambda n: footprint.writing(n, answer), self.limit) or 1
 
     def _tokens(self, most: int) -> int | None:
         longest, step = self.longest, self.longest * self.batch_pairs
@@ -72,13 +76,13 @@ class Fitting:
         return most_that_fits(most, needs, self.limit)
 
 
-def fit(asked: str, ground: Ground, choices: Sequence[Choice], dtype: torch.dtype) -> Fitting:
+def fit(asked: Asked, ground: Ground, choices: Sequence[Choice], dtype: torch.dtype) -> Fitting:
     """For a bench whose model, data and judges are in memory by now."""
     terms = ground.terms
     assert isinstance(terms.pair_rows, TokenRows)
     return Fitting(
-        asked=asked,
-        limit=memory_limit(asked, ground.device),
+        asked=asked.memory,
+        limit=memory_limit(asked.memory, ground.device),
         footprint=Footprint(
             architecture=terms.architecture,
             trained=terms.weights,
@@ -89,7 +93,14 @@ def fit(asked: str, ground: Ground, choices: Sequence[Choice], dtype: torch.dtyp
         ),
         longest=longest_row(terms.pair_rows),
         batch_pairs=terms.batch_pairs,
+        answer=_longest_prompt(ground) + asked.max_new_tokens,
     )
+
+
+def _longest_prompt(ground: Ground) -> int:
+    """Tokens of the longest held-out prompt, by the few whose texts are longest."""
+    longest = heapq.nlargest(FEW, (pair.prompt for pair in ground.askable), key=len)
+    return max(len(ground.tokens.encode_prompt(prompt)) for prompt in longest)
 
 
 def _size(count: int) -> str:

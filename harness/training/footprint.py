@@ -55,9 +55,9 @@ class Footprint:
         return self._total(self._measured + logits + tokens * (block + longest * (1 + self._bytes)))
 
     def writing(self, answers: int, longest: int) -> int:
-        """Of answers of prompts and limit together `longest` tokens: their cache, a copy as rows drop out, logits."""
+        """Of so many answers, `longest` tokens with their prompts: cache, what is copied as rows drop out, logits."""
         a = self.architecture
-        cache = 2 * answers * longest * a.depth * 2 * a.kv_width * self._bytes
+        cache = round(1.75 * self._bytes * answers * longest * a.depth * 2 * a.kv_width)
         return self._total(self._measured + cache + 4 * FLOAT * a.vocabulary * answers)
 
     def _total(self, added: int) -> int:

@@ -1,4 +1,4 @@
-"""Sizes are the usual ones where there is memory, halves of them where there is less, and one line where one row is too much."""
+"""Sizes are the usual ones where there is memory, halves of them where there is less, else one line."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Narrow:
         return [row.response_tokens for row in part]
 
 
-@pytest.mark.parametrize("most", [10_000, 200, 60, 20])
+@pytest.mark.parametrize("most", [10_000, 200, 60, 30])
 def test_every_row_is_read_once_whatever_fits(most: int) -> None:
     """With what was read of it, and nothing above what fits is tried twice."""
     told: list[str] = []
@@ -53,11 +53,10 @@ def test_without_trouble_the_parts_are_those_of_old() -> None:
 
 def test_one_row_that_does_not_fit_is_one_line() -> None:
     """With its length, and what to do."""
-    with pytest.raises(
-        OutOfMemoryError, match=r"^out of memory: a batch of one row \(\d+ tokens\) .*smaller model"
-    ) as e:
+    with pytest.raises(OutOfMemoryError, match=r"^out of memory: a batch of one row \(\d+ tokens\) ") as caught:
         list(read_in_parts(ROWS, Room(4096, tell=lambda line: None), Narrow(3)))
-    assert "\n" not in str(e.value)
+    assert "choose a smaller model" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_warning_says_what_did_not_fit_and_what_is_done() -> None:
@@ -70,7 +69,7 @@ def test_a_warning_says_what_did_not_fit_and_what_is_done() -> None:
     "error",
     [
         MemoryError(),
-        torch.OutOfMemoryError("CUDA out of memory."),
+        torch.OutOfMemoryError("CUDA"),
         RuntimeError(CPU),
         RuntimeError("not enough memory"),
     ],

@@ -40,7 +40,7 @@ def test_an_amount_is_read_in_its_unit(text: str, amount: int | None) -> None:
 @pytest.mark.parametrize("text", ["", "6", "six GB", "6TBB", "-6GB", "0GB", "nanGB", "1e999GB", f"{'9' * 400}GB"])
 def test_another_amount_is_one_line(text: str) -> None:
     """The value, and what to write."""
-    with pytest.raises(HarnessError, match="^memory .* write 6GB, 1.5GiB, 800MB, or auto") as caught:
+    with pytest.raises(HarnessError, match=r"^memory .* write 6GB, 1\.5GiB, 800MB, or auto") as caught:
         parse_memory(text)
     assert "\n" not in str(caught.value)
 
