@@ -140,8 +140,8 @@ def test_a_cached_reference_keeps_every_bit() -> None:
 
 # Law 2
 
-# Mean tokens of a beginning that all prompts have, of the rest of a prompt, and of a response; each is drawn evenly from
-# half to one and a half of them. `short` is as `rasbt` in its template, the others are those of benchmarks/profiles.py.
+# Mean tokens of a beginning that all prompts have, of the rest of a prompt, and of a response; each is drawn evenly
+# from half to one and a half of that. `short` is as `rasbt` in its template, the others are those of benchmarks/profiles.py.
 LENGTHS = {"short": (37, 18, 16), **{name: (0, drawn.prompt, drawn.response) for name, drawn in DRAWN.items()}}
 
 

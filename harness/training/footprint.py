@@ -5,8 +5,9 @@ and the anchor, which stays for measuring. In bfloat16 the matrices are cast at 
 for the backward pass. Besides: what each token leaves in each block for the backward pass, the mask of attention as
 numbers, and of the LM head a chunk of logits and its gradient twice (its own and the embedding's).
 
-All of it is taken to be there at once. Where a step is one micro-batch it is not, since gradients grow as activations
-go, so the estimate is then high: by 10 to 20% of what was measured (docs/log.md), and elsewhere within 5%.
+All of it is taken to be there at once, and a tenth is added. Where a step is one or two micro-batches, gradients grow
+as activations go, so the estimate is then high, by a quarter of what was measured (docs/log.md); elsewhere it was
+between 3% below and 11% above. Too low an estimate is no end: a micro-batch that does not fit is halved (models/room.py).
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -9,6 +12,7 @@ import torch
 
 from harness.training.footprint import Footprint, most_that_fits
 from models.lora import parse_lora
+from tests.harness.training.peak import beside
 from tests.harness.training.test_adapter_memory import SMOLLM2
 
 FULL = Footprint(
@@ -53,9 +57,18 @@ MEASURED = {
 def test_the_estimate_is_near_what_was_measured(name: str) -> None:
     """Of the whole process within 5% below and 15% above."""
     footprint, megabytes, tokens, longest = MEASURED[name]
-    policy_and_anchor = 1.1 * (8 * footprint.trained + footprint.measuring_copy)
-    found = footprint.training(tokens, longest) - policy_and_anchor
+    found = footprint.training(tokens, longest) - beside(footprint)
     assert 0.95 < found / (footprint.held + megabytes * 1e6) < 1.15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [("frozen",), ("frozen", "lora:r=16")], ids=["weights", "adapter"])
+def test_the_estimate_is_near_what_the_real_model_takes(more: tuple[str, ...]) -> None:
+    """In short rows and micro-batches of 512 tokens, measured now."""
+    command = [sys.executable, "-m", "tests.harness.training.peak", "short", "16", "512", "float32", *more]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    print(found)
+    assert 0.9 < found["estimate"] / found["peak"] < 1.3
 
 
 @pytest.mark.parametrize(("limit", "fits"), [(2048, 2048), (5000, 2048), (2047, 1024), (100, 64), (1, 1), (0, None)])
