@@ -1,7 +1,8 @@
 """What steps of DPO hold at most.
 
-`python -m tests.harness.training.peak PROFILE PAIRS TOKENS DTYPE REFERENCE [ADAPTER]`. Two steps of the embedded model on a benchmark's rows (one where they are long), in micro-batches of so many tokens;
-prints JSON in MB. REFERENCE is frozen or moving. In a process of its own, since memory that one has freed it may hold.
+`python -m tests.harness.training.peak PROFILE PAIRS TOKENS DTYPE REFERENCE [ADAPTER]`: two steps of the embedded model
+on a benchmark's rows (one where they are long), in micro-batches of so many tokens; prints JSON in MB. REFERENCE is
+frozen or moving. In a process of its own, since memory that one has freed it may hold.
 """
 
 from __future__ import annotations
