@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness.records import Completion, Pair
 from models.generation import Generated, generate
 from models.language_model import LanguageModel
+from models.room import unless_out_of_memory
 
 
 def complete(model: LanguageModel, prompts: Sequence[Pair], *, limit: int) -> tuple[Completion, ...]:
@@ -31,4 +32,13 @@ def sample(model: LanguageModel, prompts: Sequence[Pair], *, limit: int, seed: i
 
 def _write(model: LanguageModel, prompts: Sequence[Pair], limit: int, seed: int | None) -> list[Generated]:
     encoded = [model.tokens.encode_prompt(p.prompt) for p in prompts]
-    return generate(model.decoder, encoded, end=model.tokens.end, limit=limit, dtype=model.dtype, seed=seed)
+    room, end = model.rooms.writing, model.tokens.end
+
+    def write() -> list[Generated]:
+        return generate(model.decoder, encoded, end=end, limit=limit, dtype=model.dtype, seed=seed, batch=room.most)
+
+    # All of them again, where they do not fit: which draws a prompt gets hangs on its place among them.
+    while (written := unless_out_of_memory(write)) is None:
+        tried = min(room.most, len(encoded))
+        room.halve("writing", tried, tried)
+    return written

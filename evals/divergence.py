@@ -6,11 +6,9 @@ from collections.abc import Sequence
 
 from harness.records import Pair, Sample
 from models.generation import Generated
-from models.language_model import LanguageModel, batches
-from models.logprobs import divergence
+from models.language_model import LanguageModel, read_in_parts
+from models.logprobs import Divergence, divergence
 from models.packing import Row, pack
-
-BATCH_TOKENS = 4096
 
 
 def measure_samples(
@@ -21,10 +19,13 @@ def measure_samples(
     rows = [
         Row(prompt=tokens.encode_prompt(p.prompt), responses=(g.tokens,)) for p, g in zip(prompts, written, strict=True)
     ]
+
+    def read(part: list[Row]) -> Divergence:
+        batch = pack(part).to(policy.decoder.device)
+        return divergence(policy.decoder, anchor.decoder, batch, dtype=policy.dtype)
+
     found: dict[int, Sample] = {}
-    for part in batches(rows, BATCH_TOKENS):
-        batch = pack([rows[i] for i in part]).to(policy.decoder.device)
-        kl_R, policy_logp_R, anchor_logp_R = divergence(policy.decoder, anchor.decoder, batch, dtype=policy.dtype)
+    for part, (kl_R, policy_logp_R, anchor_logp_R) in read_in_parts(rows, policy.rooms.reading, read):
         for i, kl, k1 in zip(part, kl_R.tolist(), (policy_logp_R - anchor_logp_R).tolist(), strict=True):
             found[i] = Sample(
                 prompt_id=prompts[i].prompt_id,

@@ -154,6 +154,7 @@ def _bench(runs: Mapping[str, RunRecord], found: Sequence[_Found], command: str)
         seeds=max(seeds),
         dtype=" and ".join(dict.fromkeys(bench.dtype for bench in benches.values())),
         digest="",
+        memory="",  # of one machine on one day
         command=command,
         data_notes=_all_of(bench.data_notes for bench in benches.values()),
         failed={_of_run(trial, name): why for name, bench in benches.items() for trial, why in bench.failed.items()},

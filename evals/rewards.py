@@ -14,21 +14,23 @@ import torch
 
 from evals.statistics import mean_interval, share_interval
 from harness.records import Pair, PairLogp, Score
-from models.language_model import LanguageModel, batches, make_row
+from models.language_model import LanguageModel, make_row, read_in_parts
 from models.logprobs import sum_logps
-from models.packing import pack
-
-BATCH_TOKENS = 4096
+from models.packing import Row, pack
 
 
 @torch.no_grad()
 def measure_pairs(model: LanguageModel, pairs: Sequence[Pair]) -> tuple[PairLogp, ...]:
     """log π of both responses of each held-out pair."""
     rows = [make_row(model.tokens, p.prompt, (p.chosen, p.rejected)) for p in pairs]
+
+    def read(part: list[Row]) -> list[list[float]]:
+        batch = pack(part).to(model.decoder.device)
+        logps: list[list[float]] = sum_logps(model.decoder, batch, dtype=model.dtype).view(-1, 2).tolist()
+        return logps
+
     found: dict[int, PairLogp] = {}
-    for part in batches(rows, BATCH_TOKENS):
-        batch = pack([rows[i] for i in part]).to(model.decoder.device)
-        logps = sum_logps(model.decoder, batch, dtype=model.dtype).view(-1, 2).tolist()
+    for part, logps in read_in_parts(rows, model.rooms.reading, read):
         for i, (chosen, rejected) in zip(part, logps, strict=True):
             found[i] = PairLogp(
                 pair=i,

@@ -35,6 +35,7 @@ from harness.described import describe
 from harness.engines.graph import TrainNode
 from harness.errors import HarnessError
 from harness.events import Ahead, Part
+from harness.fitting import fit
 from harness.ground import Ground, Say, lay_ground
 from harness.journal import JOURNAL, Journal
 from harness.judging import find_judge, qualifying_pairs
@@ -58,10 +59,12 @@ from harness.records import (
 from harness.resolution import resolve, settle_dtype
 from harness.settings import BenchFile, Resolved, refuse_another
 from harness.training.budget import parse_budget
+from harness.training.memory import parse_memory
 from harness.trials import BenchPlan, Trial, engine_for, plan_bench, trial_ledger
 from harness.way import WAYPOINTS, Way, read_waypoints
 from models.failure import ModelError
 from models.language_model import LanguageModel
+from models.room import Rooms
 from reports.build import build_report
 from reports.leading import main_contrast
 from reports.load import load_run
@@ -98,6 +101,7 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[]
     """Run a bench in its folder, or go on with it. What the user can mend is raised before anything is written."""
     wanted = refuse_another(folder, wanted) or wanted
     parse_budget(wanted.asked.budget)
+    parse_memory(wanted.asked.memory)
     if wanted.asked.precision:
         parse_precision(wanted.asked.precision)
     choices = choose(wanted.recipes)
@@ -105,9 +109,13 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[]
     root = cache.cache_root()
     ground = lay_ground(wanted.asked, root, say)
     dtype = settle_dtype(wanted, ground.device)
-    judges = [find_judge(spec, ground, dtype, root, say) for spec in wanted.asked.judges]
-    bench = resolve(wanted, ground, choices, [judge.description for judge in judges], dtype, say)
+    rooms = Rooms.telling(say)
+    judges = [find_judge(spec, ground, dtype, root, say, rooms) for spec in wanted.asked.judges]
+    fitting = fit(wanted.asked, ground, choices, dtype)
+    bench = resolve(wanted, ground, choices, [judge.description for judge in judges], dtype, fitting, say)
     assert bench.resolved is not None
+    tokens = fitting.within(bench.resolved.micro_batch_tokens, say)
+    fitting.narrow(rooms)
     plan = plan_bench(bench.resolved, ground, choices, bench.seeds)
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -115,7 +123,10 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[]
             refuse_another(folder, bench)  # again, now that no other run can begin here
             bench.write(folder / "bench.toml")
             with Journal(folder / JOURNAL, make_watch()) as journal:
-                return _Conductor(bench, bench.resolved, ground, plan, judges, folder, root, journal).run()
+                rooms.tell(journal.say)
+                return _Conductor(
+                    bench, bench.resolved, ground, plan, judges, folder, root, journal, rooms, tokens
+                ).run()
     except Timeout as error:
         raise HarnessError(f"another run is at work in {folder}: wait for it, or choose another --out") from error
 
@@ -133,12 +144,22 @@ class _Conductor:
         folder: Path,
         root: Path,
         journal: Journal,
+        rooms: Rooms,
+        micro_batch_tokens: int,
     ) -> None:
+        self.rooms = rooms
         self.bench, self.resolved, self.ground, self.plan, self.judges = bench, resolved, ground, plan, judges
         self.folder, self.root, self.journal = folder, root, journal
         self.dtype: torch.dtype = getattr(torch, resolved.dtype)
         self.engine = engine_for(
-            plan, resolved, ground, root, on_stage=lambda node: journal.phase(training(node)), on_step=journal.step
+            plan,
+            resolved,
+            ground,
+            root,
+            on_stage=lambda node: journal.phase(training(node)),
+            on_step=journal.step,
+            tell=journal.say,
+            micro_batch_tokens=micro_batch_tokens,
         )
         self.way = Way(
             engine=self.engine,
@@ -149,6 +170,7 @@ class _Conductor:
             stamp=store.digest(plan.anchor.digest, measuring_digest()),
             anchor=lambda: self.anchor,
             on_look=lambda: journal.phase(DOING[WAYPOINTS]),
+            rooms=rooms,
         )
         self.failed: dict[str, str] = {}
 
@@ -279,7 +301,7 @@ class _Conductor:
         )
 
     def _model(self, node: TrainNode) -> LanguageModel:
-        return LanguageModel.of(self.engine.decoder(node), self.ground.tokens, self.dtype)
+        return LanguageModel.of(self.engine.decoder(node), self.ground.tokens, self.dtype, self.rooms)
 
     def _measure_anchor(self) -> None:
         folder = self.folder / "anchor"

@@ -90,6 +90,9 @@ def run(
     dtype: Annotated[
         str, typer.Option(help="to multiply in: auto (whichever is fast here), float32 or bfloat16")
     ] = "auto",
+    memory: Annotated[
+        str, typer.Option(help="what it may take: 6GB, 800MB, or auto (what this machine has left); no result changes")
+    ] = "auto",
     out: Annotated[Path | None, typer.Option(help="the run's folder  [default: runs/DATA-MODEL-BUDGET-DIGEST]")] = None,
     config: Annotated[Path | None, typer.Option(help="a bench.toml to run; flags given beside it overrule it")] = None,
     log: Annotated[
@@ -133,11 +136,11 @@ def run(
         "batch_pairs": batch_pairs,
         "max_new_tokens": max_new_tokens,
         "dtype": dtype,
+        "memory": memory,
     }
     base = read_bench(config) if config else BenchFile(asked=asked(given))
     wanted = asked(base.asked.model_dump() | _explicit(context, given))
-    bench = base if wanted == base.asked else BenchFile(asked=wanted)
-    _conduct(bench, out or default_folder(wanted), log or ())
+    _conduct(base.asking(wanted), out or default_folder(wanted), log or ())
 
 
 def _explicit(context: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
@@ -472,6 +475,12 @@ def _exit_code(command: Callable[[], object]) -> int:
         if error.errno not in _MENDABLE:
             raise
         return _complain(f"{error}: {_MENDABLE[error.errno]}, then run the same command again to go on")
+    except (MemoryError, RuntimeError) as error:
+        from models.room import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        return _complain(f"out of memory ({error}): free some, or choose a smaller model, then run the same again")
     return result if isinstance(result, int) else 0
 
 

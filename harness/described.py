@@ -10,7 +10,9 @@ from harness.data.columns import Columns
 from harness.ground import Ground
 from harness.recipes.registry import Choice
 from harness.records import BenchRecord
+from harness.resolution import ADAPTER_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS
 from harness.settings import BenchFile
+from harness.training.memory import AUTO
 from models.lora import Lora
 
 
@@ -46,8 +48,15 @@ def describe(
         max_new_tokens=asked.max_new_tokens,
         adapter=ground.terms.adapter.spec if ground.terms.adapter is not None else "",
         columns=", ".join(sorted(f"{ours}={theirs}" for ours, theirs in Columns.parse(asked.columns).theirs.items())),
+        memory=_memory(asked.memory, resolved.micro_batch_tokens),
         labelled_digest=store.digest([(p.prompt, p.chosen, p.rejected) for p in ground.labelled]),
     )
+
+
+def _memory(asked: str, micro_batch_tokens: int) -> str:
+    """What was asked, and what that came to; empty where nothing was asked and nothing had to be smaller."""
+    usual = asked == AUTO and micro_batch_tokens in (MICRO_BATCH_TOKENS, ADAPTER_MICRO_BATCH_TOKENS)
+    return "" if usual else f"{asked}, micro-batches of at most {micro_batch_tokens:,} tokens"
 
 
 def _knobs(choice: Choice, adapter: Lora | None) -> dict[str, str]:

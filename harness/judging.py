@@ -30,6 +30,7 @@ from harness.resolution import settle_dtype
 from harness.settings import Asked, BenchFile
 from harness.shelf import Shelf
 from models.language_model import LanguageModel
+from models.room import Rooms
 from models.sources import find_model
 from reports.judges import print_attacks, print_card
 
@@ -53,7 +54,8 @@ class JudgeCommand:
             root = cache_root()
             ground = lay_ground(self.asked, root, phases.say)
             dtype = settle_dtype(BenchFile(asked=self.asked), ground.device)
-            judges = [find_judge(spec, ground, dtype, root, phases.say) for spec in self.asked.judges]
+            rooms = Rooms.telling(phases.say)
+            judges = [find_judge(spec, ground, dtype, root, phases.say, rooms) for spec in self.asked.judges]
             phases.say(ground.dataset.reading)
             measured = [self._measure(judge, ground, phases) for judge in judges]
         for card, attacks in measured:
@@ -82,13 +84,13 @@ class JudgeCommand:
         return card, attack_win_rates(judge, pairs[:ATTACKED_PAIRS])
 
 
-def find_judge(spec: str, ground: Ground, dtype: torch.dtype, root: Path, say: Say) -> Judge:
+def find_judge(spec: str, ground: Ground, dtype: torch.dtype, root: Path, say: Say, rooms: Rooms) -> Judge:
     """The judge, its server asked already; a probe is fitted when it is first needed. What costs is remembered."""
 
     def read(source: str | None) -> tuple[LanguageModel, str]:
         found = find_model(source or "smollm2-135m", root, say)
         model, tokens = (ground.model, ground.tokens) if found == ground.source else found.load()
-        reader = LanguageModel.of(model.to(ground.device), tokens, dtype)
+        reader = LanguageModel.of(model.to(ground.device), tokens, dtype, rooms)
         return reader, f"{found.name} (sha256 {found.digest[:12]}…)"
 
     if spec == "rule:gold" and not ground.golds:

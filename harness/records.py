@@ -444,6 +444,7 @@ class BenchRecord:
     run_notes: tuple[str, ...] = ()  # what differs between them, a sentence each
     adapter: str = ""  # "lora:r=16:alpha=32:target=all-linear:lr=10"; empty where all weights were trained
     columns: str = ""  # "chosen=accepted": which of the data's columns held what, where it was said
+    memory: str = ""  # "6GB, micro-batches of at most 512 tokens", where it was asked for or changed them
     labelled_digest: str = ""  # of the labelled pairs that every checkpoint reads; empty in older records
 
 

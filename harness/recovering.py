@@ -102,7 +102,7 @@ class Recovery:
             trained.append(node)
             self.begin(training(node))
 
-        engine = engine_for(plan, resolved, ground, root, on_stage=on_stage, on_step=lambda line: None)
+        engine = engine_for(plan, resolved, ground, root, on_stage=on_stage, on_step=lambda line: None, tell=self.say)
         nodes = next((trial.nodes for trial in plan.trials if trial.name == self.trial), (plan.anchor,))
         policy = engine.decoder(nodes[-1])  # first: a damaged checkpoint is trained again here, to a log of its own
         steps = tuple(step for node in nodes for step in engine.train(node).steps)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from harness.errors import HarnessError
+from harness.fitting import Fitting
 from harness.ground import Ground, Say
 from harness.recipes.registry import Choice
 from harness.recipes.sft import ANCHOR
@@ -19,7 +20,7 @@ from harness.training.train import Execution
 from models.hub import hub_model
 from models.sources import ADAPTER
 
-MICRO_BATCH_TOKENS = 2048
+MICRO_BATCH_TOKENS = 2048  # at most: `Fitting.choose`
 # An adapter has little else in memory than activations, so smaller parts of a step pay. Their price: what
 # all prompts begin with is read again by each part.
 ADAPTER_MICRO_BATCH_TOKENS = 512
@@ -33,7 +34,13 @@ def settle_dtype(bench: BenchFile, device: torch.device) -> torch.dtype:
 
 
 def resolve(
-    bench: BenchFile, ground: Ground, choices: Sequence[Choice], judges: Sequence[str], dtype: torch.dtype, say: Say
+    bench: BenchFile,
+    ground: Ground,
+    choices: Sequence[Choice],
+    judges: Sequence[str],
+    dtype: torch.dtype,
+    fitting: Fitting,
+    say: Say,
 ) -> BenchFile:
     """The bench with its budget in FLOPs and all that its numbers hang on; as it stands, if it was resolved before.
 
@@ -43,8 +50,9 @@ def resolve(
         refuse_other_contents(bench, {"model": ground.source.digest, "data": ground.dataset.digest})
         _refuse_other_judges(bench, judges)
         return bench
-    micro_batch_tokens = MICRO_BATCH_TOKENS if ground.terms.adapter is None else ADAPTER_MICRO_BATCH_TOKENS
-    execution = Execution(dtype=dtype, micro_batch_tokens=micro_batch_tokens)
+    usual = MICRO_BATCH_TOKENS if ground.terms.adapter is None else ADAPTER_MICRO_BATCH_TOKENS
+    execution = Execution(dtype=dtype, micro_batch_tokens=fitting.choose(usual, say), tell=say)
+    budget = _budget(bench.asked.budget, ground, execution, say)
     resolved = Resolved(
         recipes=tuple(choice.spec for choice in choices),
         model_digest=ground.source.digest,
@@ -52,8 +60,8 @@ def resolve(
         judges=tuple(judges),
         dtype="bfloat16" if dtype == torch.bfloat16 else "float32",
         threads=torch.get_num_threads(),
-        micro_batch_tokens=micro_batch_tokens,
-        **_budget(bench.asked.budget, ground, execution, say),
+        micro_batch_tokens=execution.room.most,  # calibrating may have run out of memory
+        **budget,
     )
     return BenchFile(asked=bench.asked, resolved=resolved)
 

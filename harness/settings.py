@@ -21,6 +21,7 @@ _ABOVE_ZERO = Field(gt=0, allow_inf_nan=False)
 NAMES = ("smollm2-135m", *SHORT_NAMES, "courtesy", "rasbt", "rasbt-instructions")
 
 _LATER = ("columns", "adapter")  # of Asked: each empty where it is not asked
+_MACHINE = {"memory"}  # of Asked: how a machine carries a bench out, which changes its numbers by rounding at most
 
 
 class Asked(BaseModel):
@@ -43,6 +44,12 @@ class Asked(BaseModel):
     max_new_tokens: int = Field(default=64, ge=1)
     batch_pairs: int = Field(default=16, ge=1, le=65_536)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    memory: str = "auto"  # "6GB": what the run may take of the machine
+
+    @property
+    def question(self) -> dict[str, Any]:
+        """What the numbers hang on."""
+        return self.model_dump(exclude=_MACHINE)
 
     @field_validator("judges")
     @classmethod
@@ -95,8 +102,12 @@ class BenchFile(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Of everything in it."""
-        return store.digest(self.model_dump(mode="json"))
+        """Of everything in it that its numbers hang on."""
+        return store.digest(self.model_dump(mode="json", exclude={"asked": _MACHINE}))
+
+    def asking(self, wanted: Asked) -> BenchFile:
+        """The bench of `wanted`: this one as it was resolved, where that asks the same question."""
+        return BenchFile(asked=wanted, resolved=self.resolved if wanted.question == self.asked.question else None)
 
     def write(self, path: Path) -> None:
         """Write it as TOML, atomically. What is None is left out, as TOML has no word for it."""
@@ -160,14 +171,17 @@ def default_folder(wanted: Asked) -> Path:
     """runs/DATA-MODEL-BUDGET-DIGEST: the same question again finds its folder, another question makes another."""
     names = [Path(wanted.data).stem, Path(wanted.model).name, wanted.budget]
     slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(names)).strip("-")
-    said = wanted.model_dump(mode="json")
+    said = wanted.model_dump(mode="json", exclude=_MACHINE)
     # What could not be asked yet when older folders were named counts where it is asked: they are found again.
     said = {name: value for name, value in said.items() if name not in _LATER or value}
     return Path("runs") / f"{slug[:60]}-{store.digest(said)[:6]}"
 
 
 def refuse_another(folder: Path, wanted: BenchFile) -> BenchFile | None:
-    """The bench that the folder holds, if it is this one; HarnessError if it holds another, None if it is new."""
+    """The bench that the folder holds, if it is this one; HarnessError if it holds another, None if it is new.
+
+    It may go on with other memory, on another machine say.
+    """
     path = folder / "bench.toml"
     if folder.exists() and not folder.is_dir():
         raise HarnessError(f"--out {folder} is a file: choose another folder")
@@ -176,7 +190,7 @@ def refuse_another(folder: Path, wanted: BenchFile) -> BenchFile | None:
             raise HarnessError(f"--out {folder} holds other files and no bench.toml: choose another folder")
         return None
     held = read_bench(path)
-    mine, theirs = wanted.asked.model_dump(), held.asked.model_dump()
+    mine, theirs = wanted.asked.question, held.asked.question
     changed = [name for name in mine if mine[name] != theirs[name]]
     if not changed and wanted.resolved is not None and wanted.resolved != held.resolved:
         changed, mine, theirs = ["resolved"], {"resolved": "another"}, {"resolved": "its own"}
@@ -186,7 +200,7 @@ def refuse_another(folder: Path, wanted: BenchFile) -> BenchFile | None:
             f"--out {folder} holds another bench, with {name} {_shown(theirs[name])} instead of "
             f"{_shown(mine[name])}: choose another folder, or delete that one"
         )
-    return held
+    return held.asking(wanted.asked)
 
 
 def _is_ours(name: str) -> bool:

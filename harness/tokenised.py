@@ -18,6 +18,7 @@ from models.packing import Row
 from models.tokens import Tokens
 
 KEPT_TOKENS = 64_000_000  # remembered, 4 bytes each
+FEW = 32  # rows that are looked at for the longest
 BYTES_BESIDE = 256  # of a template around a row's texts, at the least that is allowed for
 
 
@@ -64,6 +65,15 @@ class TokenRows(Sequence[Row]):
             few = [(row.prompt, row.responses) for row in self[:100]]
             return store.digest(self.pairs.digest, few)
         return store.digest([(row.prompt, row.responses) for row in self])
+
+
+def longest_row(rows: TokenRows) -> int:
+    """Input tokens of the longest row, by the few whose texts are longest: a million rows are not encoded for it."""
+    pairs = rows.pairs
+    places: Sequence[int] = range(len(rows))
+    if isinstance(pairs, PairList):
+        places = np.argsort(pairs.column("most_bytes"))[-FEW:].tolist()
+    return max(rows[place].input_tokens for place in places)
 
 
 class ChosenRows(Sequence[Row]):

@@ -80,13 +80,19 @@ def engine_for(
     *,
     on_stage: Callable[[TrainNode], None],
     on_step: Callable[[TrainStep], None],
+    tell: Callable[[str], None],
+    micro_batch_tokens: int | None = None,
 ) -> LocalEngine:
-    """What trains the plan's nodes on this machine, and keeps them in the cache at `root`."""
+    """What trains the plan's nodes on this machine, and keeps them in the cache at `root`.
+
+    `micro_batch_tokens`: what fits here, where that is less than what the bench was begun with.
+    """
     dtype: torch.dtype = getattr(torch, resolved.dtype)
+    tokens = micro_batch_tokens or resolved.micro_batch_tokens
     return LocalEngine(
         cache=root,
         terms=plan.terms,
-        execution=Execution(dtype=dtype, micro_batch_tokens=resolved.micro_batch_tokens),
+        execution=Execution(dtype=dtype, micro_batch_tokens=tokens, tell=tell),
         fresh=ground.fresh,
         hollow=ground.hollow,
         device=ground.device,

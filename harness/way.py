@@ -6,7 +6,7 @@ Training does not know of it. What was seen hangs on no judge and on few prompts
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from harness.engines.local import LocalEngine
 from harness.ground import Ground
 from harness.records import Waypoint
 from models.language_model import LanguageModel
+from models.room import Rooms
 
 WAYPOINTS = "waypoints.jsonl"
 
@@ -35,6 +36,7 @@ class Way:
     stamp: str  # digest of the anchor's checkpoint and of the code that measures
     anchor: Callable[[], LanguageModel]
     on_look: Callable[[], None]  # called before checkpoints are measured
+    rooms: Rooms = field(default_factory=Rooms)
 
     @property
     def few(self) -> Few:
@@ -56,7 +58,7 @@ class Way:
         return store.read_jsonl(path, Seen)
 
     def _look(self, node: TrainNode, step: int, file: Path, seed: int) -> Seen:
-        policy = LanguageModel.of(self.engine.restore(file), self.ground.tokens, self.dtype)
+        policy = LanguageModel.of(self.engine.restore(file), self.ground.tokens, self.dtype, self.rooms)
         evidence = observe(policy, self.anchor(), self.few, limit=self.limit, seed=self.seed + seed)
         return Seen(step=step, spent=node.plan.steps[step - 1].spent_after, evidence=evidence)
 

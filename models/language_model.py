@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 
 from models.decoder import Decoder
 from models.packing import Row
+from models.room import Room, Rooms, unless_out_of_memory
 from models.tokens import Tokens
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +23,14 @@ class LanguageModel:
     decoder: Decoder
     tokens: Tokens
     dtype: torch.dtype
+    rooms: Rooms = field(default_factory=Rooms, compare=False)
 
     @classmethod
-    def of(cls, decoder: Decoder, tokens: Tokens, dtype: torch.dtype) -> LanguageModel:
+    def of(cls, decoder: Decoder, tokens: Tokens, dtype: torch.dtype, rooms: Rooms | None = None) -> LanguageModel:
         """From a decoder in float32."""
         frozen = decoder.requires_grad_(False)
-        return cls(decoder=frozen if dtype == torch.float32 else frozen.in_dtype(dtype), tokens=tokens, dtype=dtype)
+        computing = frozen if dtype == torch.float32 else frozen.in_dtype(dtype)
+        return cls(decoder=computing, tokens=tokens, dtype=dtype, rooms=rooms or Rooms())
 
 
 def make_row(tokens: Tokens, prompt: str, responses: Sequence[str]) -> Row:
@@ -45,3 +51,24 @@ def batches(rows: Sequence[Row], tokens: int) -> Iterator[list[int]]:
         size += rows[place].input_tokens
     if part:
         yield part
+
+
+def read_in_parts(
+    rows: Sequence[Row], room: Room, read: Callable[[list[Row]], T], what: str = "a batch"
+) -> Iterator[tuple[list[int], T]]:
+    """Places of some of the rows, shortest first, with what `read` gives for them, until all are read.
+
+    A part that does not fit into memory is read again in smaller ones.
+    """
+    waiting = list(batches(rows, room.most))[::-1]
+    while waiting:
+        places = waiting.pop()
+        part = [rows[i] for i in places]
+        tokens = sum(row.input_tokens for row in part)
+        if len(part) > 1 and tokens > room.most:
+            waiting += [[places[i] for i in smaller] for smaller in batches(part, room.most)][::-1]
+        elif (found := unless_out_of_memory(lambda part=part: read(part))) is not None:  # type: ignore[misc]
+            yield places, found
+        else:
+            room.halve(what, tokens, len(part))
+            waiting.append(places)

@@ -29,6 +29,7 @@ def provenance_table(run: RunRecord) -> Table:
         **({"Adapter": bench.adapter} if bench.adapter else {}),
         "Seeds": str(bench.seeds),
         "Compute in": bench.dtype,
+        **({"Memory": bench.memory} if bench.memory else {}),
         **({} if bench.runs else {"Bench digest": bench.digest or MISSING}),
         **{f"Run {run.name}": _run(run) for run in bench.runs},
     }

@@ -2,22 +2,29 @@
 
 Those that are about a policy hold for one whose weights are all trained and for one with an adapter.
 
-Law 2 for pairs of any shape is in tests/models/test_packing.py, law 5 in tests/evals/test_divergence.py.
+Law 2 for pairs of any shape is in tests/models/test_packing.py, and here for DPO on rows as long as people's; law 5 in
+tests/evals/test_divergence.py.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+import random
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import logsigmoid, scaled_dot_product_attention
 
+from benchmarks.profiles import DRAWN, PROFILES, load
+from benchmarks.profiles import rows_of as rows_of_profile
 from evals.completions import sample
 from evals.divergence import measure_samples
 from evals.rewards import measure_pairs, reward_scores
@@ -25,13 +32,14 @@ from harness.recipes.recipe import Logps, Objective, Stage
 from harness.recipes.registry import Choice, choose
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
 from harness.training.train import Execution, accumulate
+from models.architecture import Architecture
 from models.decoder import Decoder
 from models.language_model import LanguageModel, batches
 from models.lora import parse_lora
 from models.low_rank import own_weights, twin, with_adapter
 from models.packing import Row
 from models.tokens import Tokens
-from tests.tiny import adapted_of, chosen_rows, decoder_of, pair_rows, text_pairs
+from tests.tiny import GPT2, LLAMA, adapted_of, chosen_rows, decoder_of, pair_rows, text_pairs
 
 Floats = NDArray[np.float64]
 CHOICES = choose(["all"])
@@ -129,6 +137,116 @@ def test_a_cached_reference_keeps_every_bit() -> None:
     fresh = pair_logps(decoder_of(), ROWS, torch.float32)
     table = {i: (chosen, rejected) for i, (chosen, rejected) in enumerate(fresh.tolist())}
     assert torch.equal(Frozen(table, torch.device("cpu")).logps(range(len(ROWS)), []), fresh)
+
+
+# Law 2
+
+# Mean tokens of a beginning that all prompts have, of the rest of a prompt, and of a response; each is drawn evenly
+# from half to one and a half of that. `short` is like `rasbt`; the others are the profiles of the benchmarks.
+LENGTHS = {"short": (24, 20, 16), **{name: (0, drawn.prompt, drawn.response) for name, drawn in DRAWN.items()}}
+
+
+def rows_like(profile: str, count: int, vocabulary: int) -> list[Row]:
+    """Random rows of a profile's lengths."""
+    draw = random.Random(0)
+    beginning, prompt, response = LENGTHS[profile]
+
+    def some(mean: int) -> tuple[int, ...]:
+        return tuple(draw.randrange(vocabulary) for _ in range(draw.randint(mean // 2, mean + mean // 2)))
+
+    start = some(beginning)
+    return [Row(prompt=start + some(prompt), responses=(some(response), some(response))) for _ in range(count)]
+
+
+class Step(NamedTuple):
+    """The loss of a step, its gradient, all weights in one row, and the log-probs of its pairs in nats."""
+
+    loss: float
+    gradient: Tensor
+    policy_B2: Tensor
+
+
+def gradient_of(policy: Decoder) -> Tensor:
+    return torch.cat([weight.grad.flatten() for weight in policy.parameters() if weight.grad is not None])
+
+
+def separate_step(policy: Decoder, rows: list[Row], reference_B2: Tensor) -> Step:
+    """DPO by the definition (arXiv:2305.18290, equation 7), beta 0.1, nothing shared and nothing packed.
+
+    Each prompt with each response is a text of its own, and the whole softmax is taken at each of its positions.
+    """
+
+    def logp(prompt: tuple[int, ...], response: tuple[int, ...]) -> Tensor:
+        text = torch.tensor(prompt + response)
+
+        def attend(layer: int, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:
+            groups = query_NHE.shape[1] // key_NKE.shape[1]
+            q, k, v = (x.transpose(0, 1)[None] for x in (query_NHE, key_NKE, value_NKE))
+            k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
+            return scaled_dot_product_attention(q, k, v, is_causal=True)[0].transpose(0, 1)
+
+        hidden_ND, _ = policy(text, torch.arange(len(text)), attend, dtype=torch.float32)
+        logps_NV = (
+            (hidden_ND @ policy.head.T).double().log_softmax(-1)
+        )  # float32's sum over a vocabulary is off by 1e-5
+        places = torch.arange(len(prompt) - 1, len(text) - 1)
+        return logps_NV[places, torch.tensor(response)].sum()
+
+    policy.zero_grad()
+    with torch.no_grad():
+        policy_B2 = torch.stack([torch.stack([logp(row.prompt, y) for y in row.responses]) for row in rows])
+    margin_B = 0.1 * ((policy_B2 - reference_B2.double()) @ torch.tensor([1.0, -1.0], dtype=torch.float64))
+    slope_B = -0.1 * torch.sigmoid(-margin_B) / len(rows)
+    for row, slope in zip(rows, slope_B, strict=True):
+        for response, sign in zip(row.responses, (1, -1), strict=True):
+            (sign * slope * logp(row.prompt, response)).backward()  # one text's graph at a time
+    return Step(-logsigmoid(margin_B).mean().item(), gradient_of(policy), policy_B2)
+
+
+def packed_step(policy: Decoder, rows: list[Row], reference_B2: Tensor, micro: int) -> Step:
+    """The same as a bench takes it."""
+    policy.zero_grad()
+    table = {i: (chosen, rejected) for i, (chosen, rejected) in enumerate(reference_B2.tolist())}
+    reference, execution = Frozen(table, policy.device), Execution(dtype=torch.float32, micro_batch_tokens=micro)
+    objective = choose(["dpo-beta0.1"])[0].stages[-1].objective
+    loss, _ = accumulate(policy, objective, range(len(rows)), rows, reference, execution)
+    return Step(loss, gradient_of(policy), pair_logps(policy, rows, torch.float32))
+
+
+def expect_law_2(policy: Decoder, rows: list[Row], micros: tuple[int, ...]) -> None:
+    """In micro-batches of any size; the reference is some nats off, as after some steps.
+
+    Log-probs are sums of up to a thousand nats in float32, right to a millionth of themselves, and a margin is what
+    four of them leave: so much of it is rounding, and as much of the loss and of each pair's slope.
+    """
+    policy.requires_grad_(True)
+    noise_B2 = torch.randn(len(rows), 2, generator=torch.Generator().manual_seed(0))
+    reference_B2 = pair_logps(policy, rows, torch.float32) + 5 * noise_B2
+    wanted = separate_step(policy, rows, reference_B2)
+    rounding = 1e-6 * 0.1 * wanted.policy_B2.abs().sum(1).mean().item()
+    for micro in micros:
+        found = packed_step(policy, rows, reference_B2, micro)
+        assert (found.policy_B2 - wanted.policy_B2).norm() <= 1e-5 * wanted.policy_B2.norm()
+        assert found.loss == pytest.approx(wanted.loss, rel=1e-5, abs=rounding)
+        assert (found.gradient - wanted.gradient).norm() <= (1e-5 + rounding) * wanted.gradient.norm()
+        print(f"micro-batches of {micro}: loss off by {abs(found.loss - wanted.loss):.1e}, rounding {rounding:.1e}")
+        print(f"gradient by {(found.gradient - wanted.gradient).norm() / wanted.gradient.norm():.1e} of itself")
+
+
+@pytest.mark.parametrize("architecture", [LLAMA, GPT2], ids=["llama", "gpt2"])
+@pytest.mark.parametrize("profile", LENGTHS)
+def test_a_packed_step_is_that_of_separate_texts(profile: str, architecture: Architecture) -> None:
+    """Loss and gradient, in every profile of lengths."""
+    policy = decoder_of(replace(architecture, context=1024), seed=1, scale=0.1)
+    expect_law_2(policy, rows_like(profile, 8, architecture.vocabulary), (1, 300, 2048, 100_000))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_packed_step_of_the_real_model_is_that_of_separate_texts(profile: str, smollm2_path: Path) -> None:
+    """The embedded model in float32, on the benchmark's own rows."""
+    policy, tokens = load()
+    expect_law_2(policy, rows_of_profile(profile, tokens, 3), (1, 2048))
 
 
 # Law 3

@@ -10,6 +10,7 @@ Shapes: N tokens · M response tokens · R responses · D width · F features.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -30,12 +31,11 @@ from evals.judges.protocol import Opinion, Question
 from evals.statistics import share_interval
 from harness.errors import HarnessError
 from harness.records import Pair, Score
-from models.language_model import LanguageModel, batches, make_row
+from models.language_model import LanguageModel, make_row, read_in_parts
 from models.logprobs import by_response, target_logps
 from models.packing import Packed, Row, pack
 
 FIT_PAIRS = 320  # labelled pairs read at most: each costs six responses
-BATCH_TOKENS = 4096
 RIDGE = 1e-2  # settled in docs/log.md
 LABELLED_WEIGHT = 3  # of a labelled pair against a contrast, of which there are eight a pair
 FOLDS = 4
@@ -109,8 +109,9 @@ class Probe:
         questions = list(wanted)
         rows = [make_row(self._model.tokens, as_prompt(q, self._model), wanted[q]) for q in questions]
         self._refuse_too_long(questions, rows)
-        for part in batches(rows, BATCH_TOKENS):
-            values_RF = iter(response_features(self._model, [rows[i] for i in part]))
+        read = functools.partial(response_features, self._model)
+        for part, found_RF in read_in_parts(rows, self._model.rooms.reading, read):
+            values_RF = iter(found_RF)
             for i in part:
                 for response in wanted[questions[i]]:
                     features[questions[i], response] = next(values_RF)

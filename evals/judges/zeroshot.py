@@ -17,10 +17,9 @@ from evals.judges.ballot import SYSTEM, write_ballot
 from evals.judges.labels import label_of, read_logprobs
 from evals.judges.protocol import Opinion, Question
 from models.failure import ModelError
-from models.language_model import LanguageModel, batches
+from models.language_model import LanguageModel, read_in_parts
 from models.packing import Row, pack
 
-BATCH_TOKENS = 4096
 OPENING = "RESPONSE"  # of the answer; a label follows
 
 
@@ -47,8 +46,8 @@ class ZeroShot:
         }
         places = [place for place in range(len(encoded)) if place not in opinions]
         rows = [encoded[place] for place in places]
-        for part in batches(rows, BATCH_TOKENS):
-            for i, opinion in zip(part, self._read([rows[i] for i in part]), strict=True):
+        for part, found in read_in_parts(rows, self._model.rooms.reading, self._read):
+            for i, opinion in zip(part, found, strict=True):
                 opinions[places[i]] = opinion
         return [opinions[place] for place in range(len(encoded))]
 
@@ -56,7 +55,7 @@ class ZeroShot:
         """The prompt: all that an answer hangs on besides the model."""
         return write_prompt(question, self._model)
 
-    def _read(self, rows: Sequence[Row]) -> list[Opinion]:
+    def _read(self, rows: list[Row]) -> list[Opinion]:
         texts, ids = list(self._labels.values()), list(self._labels)
         logps_BL = next_logps(self._model, rows)[:, ids].tolist()
         return [read_logprobs(zip(texts, logps_L, strict=True)) for logps_L in logps_BL]

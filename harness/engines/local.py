@@ -25,7 +25,8 @@ from harness.training.train import Execution, Spent, train_stage
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.decoder import Decoder
 from models.failure import ModelError
-from models.language_model import batches
+from models.language_model import read_in_parts
+from models.packing import Row
 
 CHECKPOINT, LOG, LEDGER, TABLE = "checkpoint.safetensors", "train.jsonl", "ledger.json", "logps.json"
 MIDWAY = "midway"  # a folder in a node's: weights on the way, until somebody has read them
@@ -160,8 +161,12 @@ class LocalEngine:
         started = time.perf_counter()
         rows = [self.terms.pair_rows[i] for i in node.pairs]
         logps: dict[int, tuple[float, float]] = {}
-        for part in batches(rows, self.execution.micro_batch_tokens):
-            values = pair_logps(decoder, [rows[i] for i in part], self.execution.dtype).tolist()
+
+        def read(part: list[Row]) -> list[list[float]]:
+            values: list[list[float]] = pair_logps(decoder, part, self.execution.dtype).tolist()
+            return values
+
+        for part, values in read_in_parts(rows, self.execution.room, read, "a batch of the reference"):
             logps |= {node.pairs[i]: (chosen, rejected) for i, (chosen, rejected) in zip(part, values, strict=True)}
         store.write_json(folder / TABLE, ReferenceTable(logps=logps, seconds=time.perf_counter() - started))
 

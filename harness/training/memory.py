@@ -1,14 +1,92 @@
-"""The most memory that a stage held at once."""
+"""Memory: how much a run may take, how much it holds, and the most that a stage held at once."""
 
 from __future__ import annotations
 
+import re
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 
 import psutil
 import torch
 
+from harness.errors import HarnessError
+
 EVERY_SECONDS = 0.02
+AUTO = "auto"
+SPARED = 0.1  # of what the machine has left, for what else goes on there
+_UNITS = {"mb": 1e6, "gb": 1e9, "mib": 2**20, "gib": 2**30}
+_EXAMPLES = "write 6GB, 1.5GiB, 800MB, or auto for what this machine has left"
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def parse_memory(text: str) -> int | None:
+    """`6GB`, `1.5GiB`, `800MB` in bytes; None for `auto`; HarnessError for anything else."""
+    if text.strip().lower() == AUTO:
+        return None
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-z]+)\s*", text, re.IGNORECASE)
+    unit = _UNITS.get(match[2].lower()) if match else None
+    if match is None or unit is None:
+        raise HarnessError(f"memory {text!r} cannot be read: {_EXAMPLES}")
+    amount = float(match[1]) * unit
+    if not 1 <= amount < 2**63:
+        raise HarnessError(f"memory {text!r} is no amount that a machine has: {_EXAMPLES}")
+    return round(amount)
+
+
+def held_bytes(device: torch.device) -> int:
+    """What this process holds on the device."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    held: int = psutil.Process().memory_info().rss
+    return held
+
+
+def memory_limit(asked: str, device: torch.device) -> int:
+    """What this process may hold on the device, in bytes: as asked, or what it holds and most of what is left."""
+    given = parse_memory(asked)
+    return held_bytes(device) + round((1 - SPARED) * available_bytes(device)) if given is None else given
+
+
+def available_bytes(device: torch.device) -> int:
+    """What the device has left; on the processor no more than the process's control groups leave it."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    left: int = psutil.virtual_memory().available
+    return min([left, *_left_in_groups(_CGROUPS, Path("/proc/self/cgroup"))])
+
+
+def _left_in_groups(root: Path, own: Path) -> Iterator[int]:
+    """What each control group of this process that has a limit leaves of it; files that are not there say nothing."""
+    for folder in _groups(root, own):
+        for limit, usage, cache in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            try:
+                most, used = (int((folder / name).read_text()) for name in (limit, usage))  # "max" is no limit
+                stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                yield max(0, most - used + int(stat.get(cache, 0)))  # the cache of files is given up when needed
+            except (OSError, ValueError):
+                continue
+
+
+def _groups(root: Path, own: Path) -> Iterator[Path]:
+    """The folders of the process's control group and of those around it, of versions 2 and 1."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = root / "memory" if controllers else root
+        folder = top / path.strip("/")
+        yield from (place for place in (folder, *folder.parents) if place == top or top in place.parents)
 
 
 class PeakMemory:

@@ -5,6 +5,7 @@ Trained is an adapter where the policy has one, else all of it: the rest has nei
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from models.language_model import batches
 from models.logprobs import sum_logps
 from models.low_rank import own_weights
 from models.packing import Row, pack
+from models.room import OutOfMemoryError, Room, unless_out_of_memory, warn
 
 WARM_UP = 0.1  # of the stage
 CLIP = 1.0  # gradient norm
@@ -37,6 +39,12 @@ class Execution:
 
     dtype: torch.dtype
     micro_batch_tokens: int
+    tell: Callable[[str], None] = warn  # is told where memory ran out
+
+    @functools.cached_property
+    def room(self) -> Room:
+        """`micro_batch_tokens`, or what is left of them since memory ran out."""
+        return Room(self.micro_batch_tokens, tell=self.tell)
 
 
 class TrainingDivergedError(HarnessError):
@@ -120,7 +128,13 @@ def _take_step(
     losses, metrics = accumulate(policy, objective, step.pairs, batch, reference, execution)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    return {"loss": losses, "grad_norm": update(policy, optimizer), **metrics}
+    norm = unless_out_of_memory(lambda: update(policy, optimizer))
+    if norm is None:
+        raise OutOfMemoryError(
+            f"out of memory: the optimizer of {sum(w.numel() for w in own_weights(policy).values()):,} weights does "
+            "not fit: choose a smaller model, train an adapter (--adapter lora:r=16), or free memory"
+        )
+    return {"loss": losses, "grad_norm": norm, **metrics}
 
 
 def update(policy: Decoder, optimizer: torch.optim.Optimizer) -> float:
@@ -148,14 +162,37 @@ def accumulate(
     reference: ReferenceLogps | None,
     execution: Execution,
 ) -> tuple[float, dict[str, float | None]]:
-    """Add the step's gradient to the policy's, micro-batch by micro-batch; the step's loss and the log's metrics.
+    """Give the policy the step's gradient, micro-batch by micro-batch; the step's loss and the log's metrics.
 
     Losses are summed and divided by the whole step's pairs (or tokens), so the gradient is that of one large batch.
+    Where memory runs out, the step begins again in smaller micro-batches: of a backward pass that failed, some weights
+    have the gradient and others not.
     """
+    rows: list[Row] = []  # of the micro-batch that is being computed
+
+    def all_parts() -> tuple[float, dict[str, float | None]]:
+        return _accumulate(policy, objective, pairs, batch, reference, execution, rows)
+
+    while (found := unless_out_of_memory(all_parts)) is None:
+        policy.zero_grad(set_to_none=True)
+        execution.room.halve("a micro-batch", useful_tokens(rows), len(rows))
+    return found
+
+
+def _accumulate(
+    policy: Decoder,
+    objective: Objective,
+    pairs: Sequence[int],
+    batch: Sequence[Row],
+    reference: ReferenceLogps | None,
+    execution: Execution,
+    rows: list[Row],
+) -> tuple[float, dict[str, float | None]]:
+    """All micro-batches once; `rows` always holds those of the one that is being computed."""
     count = len(batch) if objective.per == "pair" else sum(r.response_tokens for r in batch)
     total, seen = 0.0, []
-    for part in batches(batch, execution.micro_batch_tokens):
-        rows = [batch[i] for i in part]
+    for part in batches(batch, execution.room.most):
+        rows[:] = [batch[i] for i in part]
         logps = _logps(policy, objective, [pairs[i] for i in part], rows, reference, execution.dtype)
         loss_B = objective.loss(logps)
         assert loss_B.shape == (len(rows),), f"{objective.name}: a loss gives (B,), not {tuple(loss_B.shape)}"

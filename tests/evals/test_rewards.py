@@ -11,6 +11,7 @@ from evals.rewards import measure_pairs, prompt_means, reward_scores
 from harness.records import PairLogp
 from models.decoder import Decoder
 from models.language_model import LanguageModel
+from models.room import Room, Rooms
 from models.tokens import Tokens
 from tests.tiny import logits_of, text_pairs
 
@@ -113,9 +114,8 @@ def test_log_probs_are_sums_over_the_response_and_its_end(tiny_model: tuple[Deco
             assert count == len(response)
 
 
-def test_pairs_come_back_in_their_order(tiny_model: tuple[Decoder, Tokens], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_come_back_in_their_order(tiny_model: tuple[Decoder, Tokens]) -> None:
     """However they were batched by length."""
-    monkeypatch.setattr("evals.rewards.BATCH_TOKENS", 150)
     pairs = text_pairs(9)
-    found = measure_pairs(LanguageModel.of(*tiny_model, torch.float32), pairs)
+    found = measure_pairs(LanguageModel.of(*tiny_model, torch.float32, Rooms(reading=Room(150))), pairs)
     assert [(f.pair, f.prompt_id) for f in found] == [(n, p.prompt_id) for n, p in enumerate(pairs)]

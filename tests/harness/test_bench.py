@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,16 @@ import pytest
 import torch
 from filelock import FileLock
 
+from evals import divergence, rewards
 from harness import bench, resolution, way
 from harness.progress import Watch
 from harness.recipes.registry import choose
 from harness.records import SCHEMA, TrainStep
+from harness.store import read_jsonl
+from harness.training import reference, train
+from harness.training.footprint import Footprint
+from models import generation, packing
+from models.packing import Row
 from reports import build
 from tests.harness.door import Finished, harness, install_stranger, write_sums
 
@@ -359,6 +365,69 @@ def test_a_bench_begun_in_seconds_is_run_again_in_its_flops(place: Place, monkey
     other = place.config(copied, name="other", cache="empty")
     assert [run.ended.err.count("calibrating") for run in (again, other)] == [0, 0]
     assert again.report == other.report == first.report
+
+
+def completions(run: Run) -> dict[str, str]:
+    """What each checkpoint wrote."""
+    return {path.parent.name: path.read_text() for path in run.folder.rglob("completions.jsonl")}
+
+
+def test_a_run_that_gets_less_memory_gives_the_same_but_for_rounding(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Micro-batches of one row, answers one by one: the same completions, nearly the same losses; and it says so."""
+    first = place.run(memory="64GB")
+    monkeypatch.setattr(Footprint, "training", lambda self, tokens, longest: 10**9 * tokens // longest)
+    monkeypatch.setattr(Footprint, "reading", lambda self, tokens, longest: 10**9 * tokens // longest)
+    monkeypatch.setattr(Footprint, "writing", lambda self, answers, longest: 10**9 * answers)
+    second = place.run(memory="1GB", name="less", cache="less")
+    assert (first.ended.code, second.ended.code) == (0, 0)
+    assert "to fit into 1.0 GB of memory, a micro-batch holds" in second.ended.err
+    assert first.resolved["micro_batch_tokens"] == 2048 > second.resolved["micro_batch_tokens"]
+    assert completions(first) == completions(second)
+    logs = [read_jsonl(next(run.folder.glob("trials/dpo*/train.jsonl")), TrainStep) for run in (first, second)]
+    losses = [[step.loss for step in log] for log in logs]
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-5)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)  # AdamW's first steps make much of rounding
+    memory = [json.loads((run.folder / "record.json").read_text())["memory"] for run in (first, second)]
+    assert memory[0] == "64GB, micro-batches of at most 2,048 tokens"
+    assert memory[1].startswith("1GB, micro-batches of at most ")
+    assert "| Memory | 64GB, micro-batches" in (first.folder / "report.md").read_text()
+
+
+def test_a_run_is_continued_with_other_memory(place: Place) -> None:
+    """Nothing is trained or measured again, and its bench file says what it was last given."""
+    first = place.run(recipes="sft")
+    before = first.times()
+    again = place.run(recipes="sft", memory="32GB")
+    assert (again.ended.code, again.times()) == (0, before)
+    assert tomllib.loads((first.folder / "bench.toml").read_text())["asked"]["memory"] == "32GB"
+
+
+def test_a_bench_that_runs_out_of_memory_goes_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In training, in reading and in writing; said once each, kept for all trials, and to the same completions."""
+    whole = place.run()
+    real_pack, real_rows = packing.pack, generation._Rows.__init__
+
+    def scarce(rows: Sequence[Row], *, read_last: bool = False) -> packing.Packed:
+        if len(rows) > 9 and rows[0].responses:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real_pack(rows, read_last=read_last)
+
+    def scarce_rows(self: Any, decoder: Any, prompts: list[Any], *more: Any) -> None:
+        if len(prompts) > 4:
+            raise MemoryError
+        real_rows(self, decoder, prompts, *more)
+
+    for module in (train, reference, rewards, divergence):
+        monkeypatch.setattr(module, "pack", scarce)
+    monkeypatch.setattr(generation._Rows, "__init__", scarce_rows)
+    scarcely = place.run(name="scarce", cache="scarce")
+    assert (whole.ended.code, scarcely.ended.code) == (0, 0), scarcely.ended.err
+    told = [line for line in scarcely.ended.err.splitlines() if "out of memory: " in line]
+    assert [line.count("writing of") for line in told].count(1) == 1
+    assert len(told) <= 5
+    assert completions(whole) == completions(scarcely)
 
 
 def test_a_budget_in_seconds_is_kept_in_flops(place: Place) -> None:

@@ -173,6 +173,8 @@ def refused(tmp_path: Path, tiny_model_folder: Path) -> Refused:
         ("data", "courtsey", ["no data named 'courtsey'", "did you mean 'courtesy'"]),
         ("data", "two\nlines.jsonl", ["no data named"]),
         ("template", "alpacka", ["no template named 'alpacka'", "did you mean 'alpaca'"]),
+        ("memory", "six", ["memory 'six' cannot be read", "6GB", "auto"]),
+        ("memory", "1MB", ["--memory 1MB is too little", "one row of", "smaller model"]),
         ("budget", "a minute", ["budget 'a minute' cannot be read", "60s"]),
         ("budget", "0s", ["budget '0s' is not above zero"]),
         ("budget", "-5s", ["budget '-5s'"]),

@@ -53,7 +53,9 @@ OTHER = Asked(
     max_new_tokens=9,
     batch_pairs=4,
     dtype="bfloat16",
+    memory="6GB",
 )
+QUESTION = [name for name in Asked.model_fields if name != "memory"]  # what numbers hang on
 
 
 def refusal(path: Path) -> str:
@@ -130,7 +132,7 @@ def test_an_old_command_finds_its_folder() -> None:
     assert default_folder(Asked()).name == "courtesy-smollm2-135m-60s-ee2e8e"
 
 
-@pytest.mark.parametrize("name", list(Asked.model_fields))
+@pytest.mark.parametrize("name", QUESTION)
 def test_another_question_has_another_default_folder(name: str) -> None:
     """Whatever differs, the folder differs."""
     other = Asked().model_copy(update={name: getattr(OTHER, name)})
@@ -157,7 +159,24 @@ def test_the_folder_of_the_same_bench_gives_what_it_resolved(tmp_path: Path) -> 
     assert refuse_another(tmp_path, BenchFile(asked=Asked())) == held
 
 
-@pytest.mark.parametrize("name", list(Asked.model_fields))
+def test_a_run_goes_on_with_other_memory(tmp_path: Path) -> None:
+    """It changes no number but by rounding: the same folder, the same digest, and nothing is resolved again."""
+    held, wanted = BenchFile(asked=Asked(), resolved=RESOLVED), Asked(memory="6GB")
+    held.write(tmp_path / "bench.toml")
+    assert default_folder(wanted) == default_folder(Asked())
+    found = refuse_another(tmp_path, BenchFile(asked=wanted))
+    assert found == BenchFile(asked=wanted, resolved=RESOLVED) == held.asking(wanted)
+    assert found is not None
+    assert found.digest == held.digest
+
+
+def test_another_question_is_resolved_anew() -> None:
+    """What was resolved for one budget says nothing of another."""
+    held = BenchFile(asked=Asked(), resolved=RESOLVED)
+    assert held.asking(Asked(budget="10s")) == BenchFile(asked=Asked(budget="10s"))
+
+
+@pytest.mark.parametrize("name", QUESTION)
 def test_the_folder_of_another_bench_is_refused_by_what_differs(tmp_path: Path, name: str) -> None:
     """The setting, both values, and the way out."""
     BenchFile(asked=Asked(), resolved=RESOLVED).write(tmp_path / "bench.toml")

@@ -16,6 +16,7 @@ from models.architecture import Architecture
 from models.decoder import Decoder
 from models.language_model import LanguageModel
 from models.packing import Row
+from models.room import Room, Rooms
 from models.tokens import Tokens
 from tests.tiny import logits_of, text_pairs
 
@@ -79,10 +80,10 @@ class Reading(ZeroShot):
 
 
 def test_opinions_come_back_in_the_order_of_the_questions(
-    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel,
 ) -> None:
     """Though the short ones are read first, a few at a time."""
-    monkeypatch.setattr("evals.judges.zeroshot.BATCH_TOKENS", 2500)
+    model = replace(model, rooms=Rooms(reading=Room(2500)))
     lengths = [row.input_tokens for row in prompts(model)]
     assert lengths != sorted(lengths)
     opinions = Reading(model, "tiny").p_first_wins(QUESTIONS)

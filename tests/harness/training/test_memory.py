@@ -1,14 +1,20 @@
-"""The peak is of what was held meanwhile, not of what is left."""
+"""The peak is of what was held meanwhile, not of what is left; and what there is, is what nobody else has taken."""
 
 from __future__ import annotations
 
 import mmap
 import time
+from pathlib import Path
 
 import psutil
+import pytest
 import torch
 
-from harness.training.memory import EVERY_SECONDS, PeakMemory
+from harness.errors import HarnessError
+from harness.training import memory as module
+from harness.training.memory import EVERY_SECONDS, PeakMemory, available_bytes, memory_limit, parse_memory
+
+CPU = torch.device("cpu")
 
 SIZE = 100 * 2**20
 
@@ -20,3 +26,49 @@ def test_what_was_freed_before_the_end_counts() -> None:
         held.write(bytes(SIZE))
         time.sleep(10 * EVERY_SECONDS)
     assert memory.peak_bytes > before + 0.9 * SIZE
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("6GB", 6 * 10**9), ("1.5 GiB", 3 * 2**29), ("800mb", 800 * 10**6), ("64MiB", 2**26), ("auto", None)],
+)
+def test_an_amount_is_read_in_its_unit(text: str, amount: int | None) -> None:
+    """Powers of ten and of two; auto is none."""
+    assert parse_memory(text) == amount
+
+
+@pytest.mark.parametrize("text", ["", "6", "six GB", "6TBB", "-6GB", "0GB", "nanGB", "1e999GB", f"{'9' * 400}GB"])
+def test_another_amount_is_one_line(text: str) -> None:
+    """The value, and what to write."""
+    with pytest.raises(HarnessError, match=r"^memory .* write 6GB, 1\.5GiB, 800MB, or auto") as caught:
+        parse_memory(text)
+    assert "\n" not in str(caught.value)
+
+
+def group(folder: Path, **files: object) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name.replace("_", ".", 1)).write_text(f"{content}\n")
+
+
+def test_control_groups_leave_what_the_tightest_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that the process is in; what files are cached in is free, and "max" is no limit."""
+    root, own = tmp_path / "cgroup", tmp_path / "own"
+    group(root, memory_max="max", memory_current=10**9, memory_stat="anon 5")
+    group(root / "jobs", memory_max=9 * 10**6, memory_current=8 * 10**6, memory_stat="inactive_file 3000000")
+    group(root / "jobs/mine", memory_max=8 * 10**6, memory_current=10**6, memory_stat="anon 5")
+    group(root / "others", memory_max=1, memory_current=1, memory_stat="anon 1")
+    own.write_text("0::/jobs/mine\n")
+    assert sorted(module._left_in_groups(root, own)) == [4 * 10**6, 7 * 10**6]
+    own.write_text("0::/\n")
+    assert list(module._left_in_groups(root, own)) == []
+    assert list(module._left_in_groups(root, tmp_path / "none")) == []
+    monkeypatch.setattr(module, "_left_in_groups", lambda root, own: iter([7]))
+    assert available_bytes(CPU) == 7
+
+
+def test_what_is_asked_is_the_limit_and_auto_leaves_some() -> None:
+    """Asked is the whole process's; else it may have what it holds, and most of what is left."""
+    assert memory_limit("6GB", CPU) == 6 * 10**9
+    held, left = psutil.Process().memory_info().rss, psutil.virtual_memory().available
+    assert held < memory_limit("auto", CPU) < held + left

@@ -11,14 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.recipes.recipe import Logps, Stage
+from harness.recipes.recipe import Logps, Objective, Stage
 from harness.recipes.registry import choose
 from harness.records import TrainStep
 from harness.training.plan import StagePlan, Terms, plan_stage
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
-from harness.training.train import Execution, TrainingDivergedError, schedule, train_stage
+from harness.training.train import Execution, TrainingDivergedError, accumulate, schedule, train_stage
 from models.decoder import Decoder
 from models.packing import Row
+from models.room import OutOfMemoryError
 from tests.tiny import LLAMA, chosen_rows, decoder_of, pair_rows
 
 ROWS = pair_rows(16)
@@ -240,3 +241,105 @@ def test_the_hard_reference_is_renewed_when_the_plan_says() -> None:
     rows: Sequence[Row] = TERMS.pair_rows
     train_stage(policy, stage, plan, rows, reference, SETTINGS, number=1, on_step=lambda step: None)
     assert seen == [1.0] * sum(s.refreshes for s in plan.steps)
+
+
+class Scarce(Moving):
+    """A reference that runs out of memory above so many tokens, like a processor's allocator."""
+
+    def __init__(self, policy: Decoder, most: int) -> None:
+        super().__init__(policy, torch.float32)
+        self.most, self.refused = most, 0
+
+    def logps(self, pairs: Sequence[int], rows: Sequence[Row]) -> Tensor:
+        if sum(row.input_tokens for row in rows) > self.most:
+            self.refused += 1
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+        return super().logps(pairs, rows)
+
+
+def gradient_of(micro: int, most: int, told: list[str]) -> tuple[float, dict[str, float | None], Tensor, Execution]:
+    """Loss, metrics and gradient of a step over all rows, where more than `most` tokens do not fit."""
+    policy = decoder_of(seed=1).requires_grad_(True)
+    execution = Execution(dtype=torch.float32, micro_batch_tokens=micro, tell=told.append)
+    objective = stage_of("dpo-soft-reference").objective
+    reference = Scarce(decoder_of(seed=2), most)
+    loss, metrics = accumulate(policy, objective, range(len(ROWS)), ROWS, reference, execution)
+    found = torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
+    return loss, metrics, found, execution
+
+
+@pytest.mark.parametrize("most", [150, 70, 30])
+def test_running_out_of_memory_changes_no_gradient(most: int) -> None:
+    """The short micro-batches had been computed when a long one failed: what they left does not count twice."""
+    told: list[str] = []
+    whole, again = gradient_of(2048, 2048, told), gradient_of(100, most, told)
+    assert told if most < 100 else not told
+    assert again[0] == pytest.approx(whole[0], rel=1e-5)
+    assert again[1] == pytest.approx(whole[1], rel=1e-4, abs=1e-5)
+    assert (again[2] - whole[2]).norm() <= 1e-5 * whole[2].norm()
+
+
+def test_a_backward_pass_that_fails_midway_leaves_nothing() -> None:
+    """Some weights have its gradient by then: the step begins again without them."""
+
+    class Failing(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):  # type: ignore[no-untyped-def]  # torch's signature is untyped
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):  # type: ignore[no-untyped-def]
+            if len(grad) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return grad
+
+    stage = stage_of("sft")
+
+    def loss(logps: Logps) -> Tensor:
+        failing: Tensor = Failing.apply(logps.policy_chosen_B)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        # Its own gradient comes first, and reaches the weights before the one that fails.
+        return stage.objective.loss(replace(logps, policy_chosen_B=failing))
+
+    def step(objective: Objective, told: list[str]) -> Tensor:
+        policy, rows = decoder_of(seed=1).requires_grad_(True), chosen_rows(ROWS)
+        execution = Execution(dtype=torch.float32, micro_batch_tokens=2048, tell=told.append)
+        accumulate(policy, objective, range(len(rows)), rows, None, execution)
+        return torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
+
+    told: list[str] = []
+    found, wanted = step(replace(stage.objective, loss=loss), told), step(stage.objective, [])
+    assert told
+    assert (found - wanted).norm() <= 1e-5 * wanted.norm()
+
+
+def test_a_stage_that_ran_out_of_memory_goes_on_and_says_so_once() -> None:
+    """What fitted is kept for all further steps, and for the stages that share the execution."""
+    stage, policy, told = stage_of("dpo-soft-reference"), decoder_of(), list[str]()
+    execution = replace(SETTINGS, tell=told.append)
+    reference = Scarce(policy, 45)
+    plan = plan_of(stage)
+    for number in (1, 2):
+        spent = train_stage(
+            policy, stage, plan, TERMS.rows(stage), reference, execution, number=number, on_step=lambda step: None
+        )
+        assert len(spent.steps) == len(plan.steps)
+    assert reference.refused == len(told) == 1
+    assert "out of memory: a micro-batch of" in told[0]
+    assert execution.room.most <= 30
+
+
+def test_one_row_that_does_not_fit_ends_the_stage_in_one_line() -> None:
+    """With what to do; nothing smaller can be tried."""
+    with pytest.raises(OutOfMemoryError, match=r"a micro-batch of one row \(\d+ tokens\) does not fit: .*--adapter"):
+        gradient_of(2048, 3, [])
+
+
+def test_an_optimizer_that_does_not_fit_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hangs on no micro-batch, so none is halved."""
+
+    def fail(policy: Decoder, optimizer: torch.optim.Optimizer) -> float:
+        raise MemoryError
+
+    monkeypatch.setattr("harness.training.train.update", fail)
+    with pytest.raises(OutOfMemoryError, match=r"the optimizer of [\d,]+ weights does not fit: choose"):
+        trained(stage_of("sft"), pairs=4)
