@@ -49,7 +49,8 @@ class Decoder(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """Final normed hidden states (N, D), and the residual stream after each block in `keep`; both float32."""
         assert tokens_N.shape == positions_N.shape
-        x_ND = self.embedding(tokens_N).float()
+        # A tied head gives its matrix a gradient anyway, and rows add to that without a second matrix of zeros.
+        x_ND = F.embedding(tokens_N, self.embedding.weight, sparse=self.untied_head is None).float()
         if self.architecture.scaled_embedding:
             x_ND = x_ND * math.sqrt(self.architecture.width)
         rotation = None

@@ -65,8 +65,7 @@ class _TargetLogps(torch.autograd.Function):
     def backward(ctx, grad_M):  # type: ignore[no-untyped-def]
         hidden_MD, head_VD, targets_M, norms_M1 = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden_MD)
-        # An adapter leaves the head frozen: it needs no gradient then, nor the memory for one.
-        grad_head = torch.zeros_like(head_VD) if ctx.needs_input_grad[1] else None
+        grad_head = None  # an adapter leaves the head frozen: it needs no gradient then, nor the memory for one
         softmax, ctx.last = ctx.last, None
         for start in reversed(range(0, len(hidden_MD), CHUNK)):
             part = slice(start, start + CHUNK)
@@ -75,8 +74,10 @@ class _TargetLogps(torch.autograd.Function):
             slope = softmax.mul_(-grad_M[part, None]).scatter_add_(1, targets_M[part, None], grad_M[part, None])
             softmax, slope = None, slope.to(hidden_MD.dtype)
             grad_hidden[part] = slope @ head_VD
-            if grad_head is not None:
-                grad_head.addmm_(slope.T, hidden_MD[part])
+            if ctx.needs_input_grad[1]:
+                grad_head = (
+                    slope.T @ hidden_MD[part] if grad_head is None else grad_head.addmm_(slope.T, hidden_MD[part])
+                )
         return grad_hidden, grad_head, None
 
 

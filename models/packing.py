@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from models import tiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +76,22 @@ class Packed:
         }
         return replace(self, **moved)
 
+    @cached_property
+    def tiles(self) -> list[tiles.Tile]:
+        """What a processor's attention goes over, the same in every layer."""
+        return tiles.cut(self.mask_B1TS, self.slots, self.prefix)
+
     def attend(self, layer: int, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:
         """Attention as the mask allows: an `Attend` for the decoder."""
+        attend = self.attend_in_grid if query_NHE.is_cuda else self.attend_in_tiles
+        return attend(query_NHE, key_NKE, value_NKE)
+
+    def attend_in_tiles(self, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:
+        """What is fast on a processor."""
+        return tiles.attend(query_NHE, key_NKE, value_NKE, self.tiles)
+
+    def attend_in_grid(self, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:
+        """What is fast on a GPU: one fused kernel over padded rows."""
         P, (B, _, T, _) = self.prefix, self.mask_B1TS.shape
         grids = [
             Spread.apply(x[P:], self.slots, B * T)  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.architecture import Architecture
 from models.decoder import Decoder
-from models.logprobs import sum_logps, token_logps
+from models.logprobs import sum_logps, target_logps, token_logps
 from models.packing import Row, common_prefix, pack
 from models.tokens import Tokens
 from tests.tiny import GPT2, LLAMA, decoder_of, logits_of, pair_rows
@@ -162,3 +162,19 @@ def test_prompts_without_responses_can_be_read() -> None:
         hidden_ND, _ = decoder(batch.tokens_N, batch.positions_N, batch.attend, dtype=torch.float32)
     last = (hidden_ND @ decoder.head.T)[-1]
     torch.testing.assert_close(last, logits_of(decoder, prompts[1])[-1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", [LLAMA, GPT2], ids=["llama", "gpt2"])
+@pytest.mark.parametrize("rows", SHAPES.values(), ids=SHAPES.keys())
+def test_a_gpus_grid_and_a_processors_tiles_attend_alike(architecture: Architecture, rows: list[Row]) -> None:
+    decoder, batch = decoder_of(architecture).requires_grad_(True), pack(rows)
+    found = []
+    for attend in (batch.attend_in_grid, batch.attend_in_tiles):
+        hidden_ND, _ = decoder(
+            batch.tokens_N, batch.positions_N, lambda _, *qkv, attend=attend: attend(*qkv), dtype=torch.float32
+        )
+        logps_M = target_logps(hidden_ND, decoder.head, batch, dtype=torch.float32)
+        found.append((hidden_ND.detach(), gradients(decoder, logps_M)))
+    (grid_ND, grid), (tiles_ND, tiles) = found
+    assert relative_error(tiles_ND, grid_ND) < 1e-5
+    assert relative_error(tiles, grid) < 1e-5

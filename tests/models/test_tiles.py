@@ -1,0 +1,60 @@
+"""Tiles cover what the mask allows, once; the packing's tests hold what they compute against separate rows."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from models import tiles
+from models.packing import Row, pack
+
+
+def row(prompt: int, *responses: int) -> Row:
+    return Row(prompt=tuple(range(1, prompt + 1)), responses=tuple((7,) * n for n in responses))
+
+
+LENGTHS = {
+    "short": [row(n, 12, 20) for n in range(30, 46)],
+    "one long": [row(300, 100, 101)],
+    "short and long": [row(5, 3, 3), row(400, 20, 300)],
+}
+
+
+@pytest.mark.parametrize("rows", LENGTHS.values(), ids=LENGTHS.keys())
+def test_each_token_sees_what_the_mask_allows_once(rows: list[Row]) -> None:
+    batch = pack(rows)
+    seen = torch.zeros(len(batch.tokens_N) + 1, len(batch.tokens_N), dtype=torch.int)
+    for tile in batch.tiles:
+        (B, T), S = tile.queries_BT.shape, tile.keys_BS.shape[1]
+        readers = tile.written_M.view(B, T, 1).expand(B, T, S)
+        seen.index_put_((readers, tile.keys_BS[:, None].expand(B, T, S)), (tile.bias_B11TS[:, 0, 0] == 0).int(), True)
+    assert seen[:-1].max() == 1
+    prefix = batch.prefix
+    assert (
+        seen[:-1].sum() == batch.mask_B1TS.flatten(0, 2).index_select(0, batch.slots).sum() + prefix * (prefix + 1) // 2
+    )
+
+
+def test_of_a_long_row_little_is_computed_that_is_not_seen() -> None:
+    batch = pack(LENGTHS["one long"])
+    computed = sum(tile.queries_BT.numel() * tile.keys_BS.shape[1] for tile in batch.tiles)
+    assert computed < 0.7 * batch.mask_B1TS.numel()
+
+
+def test_rows_of_very_different_lengths_do_not_share_a_tile() -> None:
+    assert list(tiles.alike([10, 11, 12, 40])) == [slice(0, 3), slice(3, 4)]
+    assert list(tiles.alike([400, 400])) == [slice(0, 1), slice(1, 2)]
+
+
+def test_gradients_are_those_of_the_formula() -> None:
+    batch = pack([row(4, 3, 2), row(6, 2, 5)])
+    N, draw = len(batch.tokens_N), torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(N, heads, 4, dtype=torch.float64, generator=draw).requires_grad_() for heads in (4, 2, 2))
+    assert torch.autograd.gradcheck(lambda *qkv: tiles.attend(*qkv, batch.tiles), (q, k, v))
+
+
+def test_scores_are_scaled_by_the_root_of_the_head_width() -> None:
+    (tile,) = pack([row(1)]).tiles
+    assert tile.scores(torch.full((1, 1, 16), 2.0), torch.full((1, 1, 16), 3.0)).item() == 6 * 16 / math.sqrt(16)
