@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.generation import LIMIT
 from harness.cache import cache_root
 from harness.engines.local import LocalEngine
 from harness.ground import Ground, lay_ground
@@ -14,8 +15,6 @@ from harness.recipes.registry import choose
 from harness.resolution import resolve, settle_dtype
 from harness.settings import Asked, BenchFile, Resolved
 from harness.trials import BenchPlan, engine_for, plan_bench
-
-LIMIT = 64  # new tokens, as in a bench
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,8 +74,9 @@ def main(wish: dict[str, Any]) -> None:
 def random_model(a: Architecture, width: int) -> Decoder:
     """A few blocks of that width in the model's own way, with its vocabulary."""
     heads = width // HEAD
-    sizes = {"heads": heads, "kv_heads": heads, "head_width": HEAD, "hidden": 8 * width // 3}
-    decoder = Decoder(replace(a, width=width, depth=DEPTH, **sizes))
+    decoder = Decoder(
+        replace(a, width=width, depth=DEPTH, heads=heads, kv_heads=heads, head_width=HEAD, hidden=8 * width // 3)
+    )
     generator = torch.Generator().manual_seed(SEED)
     for weight in decoder.parameters():
         if weight.ndim > 1:

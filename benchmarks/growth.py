@@ -2,8 +2,9 @@
 
 Every size runs in a process of its own, so that its peak is its own; but for recipes, where who has trained sixteen has
 gone through one and four the same way. A further recipe that shares anchor and reference should cost its own policy
-passes and little else: `marginal_cost` is its seconds by those that its policy FLOPs take at the rate of the passes alone,
-timed in the same process. Its optimizer steps, the anchor that it reads and the checkpoint that it writes are the rest.
+passes and little else: `marginal_cost` is its seconds by those that its policy FLOPs take at the rate of the passes
+alone, timed in the same process. The rest is its optimizer steps, the anchor that it reads and the checkpoint that it
+writes.
 """
 
 from __future__ import annotations

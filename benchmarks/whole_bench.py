@@ -86,6 +86,7 @@ def figures(rounds: Sequence[Paired], say: Say) -> dict[str, Any]:
         "speedup": statistics.median(seconds(one.theirs) / seconds(one.ours) for one in rounds),
         "rounds": len(rounds),
         "prompts": rounds[0].ours[0]["prompts"],
+        "last_loss_apart": max(map(apart, rounds)),
         "ours": side([one.ours for one in rounds], [one.ours_bytes for one in rounds]),
         "trl": side([one.theirs for one in rounds], [one.theirs_bytes for one in rounds]),
     }
@@ -96,8 +97,15 @@ def figures(rounds: Sequence[Paired], say: Say) -> dict[str, Any]:
     say(line("in all", ours["seconds"], theirs["seconds"]))
     say(f"{'peak GB':<20}{ours['peak_bytes'] / 1e9:>10.1f}{theirs['peak_bytes'] / 1e9:>10.1f}")
     say(f"{'tokens answered':<20}{ours['tokens']:>10,}{theirs['tokens']:>10,}")
+    say(f"losses of the last steps: {found['last_loss_apart']:.2%} apart at most")
     say(f"whole_bench.speedup: {found['speedup']:.2f}, the median of {len(rounds)}")
     return found
+
+
+def apart(paired: Paired) -> float:
+    """The largest share by which the losses of a training's last step differ: small where both trained alike."""
+    pairs = [(o["last_loss"], t["last_loss"]) for o, t in zip(paired.ours, paired.theirs, strict=True) if "loss" in o]
+    return max(abs(ours - theirs) / abs(theirs) for ours, theirs in pairs)
 
 
 def line(phase: str, ours: float, theirs: float) -> str:

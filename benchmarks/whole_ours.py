@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.benches import LIMIT, Laid, lay
+from benchmarks.benches import Laid, lay
+from benchmarks.generation import LIMIT
 from benchmarks.profiles import dtype_named
 from benchmarks.sides import Told, Turns
 from evals.completions import complete
@@ -59,6 +60,7 @@ def trained(bench: Laid, engine: LocalEngine, node: TrainNode) -> Told:
         "prompts": len(answers),
         "tokens": sum(answer.tokens for answer in answers),
         "loss": first.loss,
+        "last_loss": found.steps[-1].loss,
         **pair,
     }
 

@@ -1,8 +1,8 @@
 """The core recipes as one would run them with TRL and transformers, one a turn: `benchmarks.sides` says when.
 
 Each training reads the weights that it starts from and writes those that it ends with, as ours does, and those are read
-again to answer the prompts. All frozen references are computed once: TRL keeps the log-probs of a data set by the digest
-of the model, so a trainer that is given the same pairs and the same anchor finds them.
+again to answer the prompts. The frozen reference's log-probs are computed once, by the first trainer, and handed to the
+others as the columns that TRL's collator knows: its own cache is keyed at random for data that no file holds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from benchmarks.profiles import TRL_WEIGHTS
 from benchmarks.sides import Told, Turns
 from harness.engines.graph import TrainNode
 from harness.recipes.recipe import Stage
-from harness.training.machine import seconds_of
 from harness.training.plan import StagePlan
 
 
@@ -42,6 +41,15 @@ class Job:
     start: str  # folder of the weights that it begins with
 
 
+class Handed(Tokenised):
+    """Its data may bring the reference's log-probs along."""
+
+    def _precompute_ref_logps(self, dataset: Dataset, *rest: Any, **named: Any) -> Dataset:
+        if "ref_chosen_logps" in dataset.column_names:
+            return dataset
+        return super()._precompute_ref_logps(dataset, *rest, **named)
+
+
 def main(wish: dict[str, Any]) -> None:
     """The anchor, the frozen reference's log-probs, then each recipe; whatever is trained answers the prompts."""
     tempfile.tempdir = wish["scratch"]  # the sides' end removes no temporary folders
@@ -50,10 +58,16 @@ def main(wish: dict[str, Any]) -> None:
     prompts, end = [ground.tokens.encode_prompt(p.prompt) for p in ground.held_out], ground.tokens.end
     del bench, ground  # with the weights that TRL reads from its own folder
     turns.wait()
+    reference = next(job for job in jobs if job.name == "reference")
     for job in jobs:
-        if job.name == "reference":
-            turns.tell(name=job.name, train=seconds_of(lambda job=job: dpo_trainer(job, wish)))
+        if job is reference:
+            started = time.perf_counter()
+            handed = dpo_trainer(job, wish).train_dataset
+            turns.tell(name=job.name, train=time.perf_counter() - started)
         else:
+            if job.stage.reference.kind == "frozen":
+                assert job.data is reference.data, "another order of pairs has other columns"
+                job = replace(job, data=handed)
             turns.tell(name=job.name, **trained(job, wish, prompts, end))
         turns.wait()
 
@@ -93,7 +107,8 @@ def trained(job: Job, wish: dict[str, Any], prompts: list[Prompt], end: int) -> 
     trainer = (sft_trainer if job.stage.objective.name == "sft" else dpo_trainer)(job, wish)
     trainer.train()
     trainer.save_model(checkpoint(job.name, wish))
-    first, steps = trainer.state.log_history[0], trainer.state.global_step
+    steps = [logged for logged in trainer.state.log_history if "loss" in logged]
+    first, last = steps[0], steps[-1]
     del trainer
     between = time.perf_counter()
     model = read(checkpoint(job.name, wish), torch.float32 if wish["setting"] == "float32" else torch.bfloat16)
@@ -102,11 +117,12 @@ def trained(job: Job, wish: dict[str, Any], prompts: list[Prompt], end: int) -> 
     return {
         "train": between - started,
         "complete": time.perf_counter() - between,
-        "steps": steps,
+        "steps": len(steps),
         "pairs": len(job.data),
         "prompts": len(answers),
         "tokens": sum(map(len, answers)),
         "loss": first["loss"],
+        "last_loss": last["loss"],
         **pair,
     }
 
@@ -124,7 +140,7 @@ def sft_trainer(job: Job, wish: dict[str, Any]) -> SFTTrainer:
 
 
 def dpo_trainer(job: Job, wish: dict[str, Any]) -> DPOTrainer:
-    """With a frozen reference's log-probs, which TRL computes where it has not kept them; a moving one as TR-DPO's."""
+    """With a frozen reference's log-probs, computed where the data lack them; a moving one as TR-DPO's."""
     moves, dtype = job.stage.reference.moves, TRL_WEIGHTS[wish["setting"]]
     policy = read(job.start, dtype)
     config = DPOConfig(
@@ -132,7 +148,7 @@ def dpo_trainer(job: Job, wish: dict[str, Any]) -> DPOTrainer:
         **(moving(job.plan) if moves else {"precompute_ref_log_probs": True}),
         beta=job.stage.objective.beta,
     )
-    return Tokenised(
+    return Handed(
         model=policy,
         ref_model=read(job.start, dtype) if moves else None,
         args=config,
