@@ -105,7 +105,7 @@ def figures(rounds: Sequence[Paired], say: Say) -> dict[str, Any]:
 def apart(paired: Paired) -> float:
     """The largest share by which the losses of a training's last step differ: small where both trained alike."""
     pairs = [(o["last_loss"], t["last_loss"]) for o, t in zip(paired.ours, paired.theirs, strict=True) if "loss" in o]
-    return max(abs(ours - theirs) / abs(theirs) for ours, theirs in pairs)
+    return float(max(abs(ours - theirs) / abs(theirs) for ours, theirs in pairs))
 
 
 def line(phase: str, ours: float, theirs: float) -> str:
