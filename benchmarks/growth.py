@@ -3,8 +3,8 @@
 Every size runs in a process of its own, so that its peak is its own; but for recipes, where who has trained sixteen has
 gone through one and four the same way. A further recipe that shares anchor and reference should cost its own policy
 passes and little else: `marginal_cost` is its seconds by those that its policy FLOPs take at the rate of the passes
-alone, timed in the same process. The rest is its optimizer steps, the anchor that it reads and the checkpoint that it
-writes.
+alone, timed in the same process, and `marginal_steps_cost` that of its steps alone. Between the two lie the anchor that
+it reads and the checkpoint that it writes, which weigh less the longer a trial is; in both, its optimizer's own time.
 """
 
 from __future__ import annotations
@@ -43,13 +43,15 @@ def compare(dtype: str, say: Say, sizes: Sizes | None = None) -> dict[str, Any]:
     recipes, marginal = by_recipes(sizes, dtype)
     found = {
         "marginal_cost": marginal["cost"],
+        "marginal_steps_cost": marginal["steps_cost"],
         "marginal_seconds": marginal["seconds"],
         "marginal_gflops_per_second": marginal["gflops_per_second"],
         "recipes": told("recipes", recipes, say),
     }
     say(
         f"a further recipe: {marginal['seconds']:.1f} s, {marginal['cost']:.2f} times its policy FLOPs at "
-        f"{marginal['gflops_per_second']:.0f} GFLOP/s (asked for: {ASKED} at most)"
+        f"{marginal['gflops_per_second']:.0f} GFLOP/s (asked for: {ASKED} at most), its steps alone "
+        f"{marginal['steps_cost']:.2f}"
     )
     found["pairs"] = told("pairs", by_pairs(sizes, dtype), say)
     wish = {"model": sizes.model, "dtype": dtype, "profile": "short", "reference": "zeros"}
@@ -85,6 +87,7 @@ def by_recipes(sizes: Sizes, dtype: str) -> tuple[list[Grown], Grown]:
     rate, later = statistics.median(rates), taken[1:]
     return rows, {
         "cost": statistics.median(one["seconds"] * rate / one["flops"] for one in later),
+        "steps_cost": statistics.median(one["steps_seconds"] * rate / one["flops"] for one in later),
         "seconds": median(later),
         "gflops_per_second": rate / 1e9,
     }

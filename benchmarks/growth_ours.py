@@ -25,7 +25,9 @@ def main(wish: dict[str, Any]) -> None:
     for count, trial in enumerate(bench.plan.trials, 1):
         node = trial.nodes[-1]
         trained = engine.train(node)
-        turns.tell(flops=node.plan.cost.policy)
+        assert node.reference is not None, "a recipe of a frozen reference"
+        steps_seconds = trained.ledger.device_seconds - engine.reference(node.reference).seconds
+        turns.tell(flops=node.plan.cost.policy, steps_seconds=steps_seconds)
         shutil.rmtree(trained.checkpoint.parent)
         turns.wait()
         if count in wish["looks"]:

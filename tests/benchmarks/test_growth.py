@@ -28,6 +28,7 @@ def test_each_axis_has_a_row_for_every_size(tiny_model_folder: Path) -> None:
     assert min(row["peak_bytes"] for row in rows) > 1_000_000  # a Python process
     one, three = found["recipes"]
     assert one["seconds"] < three["seconds"]
+    assert found["marginal_steps_cost"] < found["marginal_cost"]
     assert 0.1 < found["marginal_cost"] < 100  # of milliseconds: neither a rate nor a time upside down
     assert any(line.startswith("a further recipe:") for line in said)
 
