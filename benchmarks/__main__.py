@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from benchmarks import ceiling, dpo_step, generation
-from benchmarks.profiles import PROFILES
+from benchmarks import ceiling, dpo_step, generation, growth, whole_bench
+from benchmarks.profiles import PROFILES, TRL_WEIGHTS
 from harness.training.machine import choose_device, choose_dtype
 
 LATEST = Path(__file__).with_name("latest.json")
 LIBRARIES = ("torch", "transformers", "trl", "accelerate")
-PARTS = ("dpo_step", "generation", "ceiling")
+PARTS = ("dpo_step", "generation", "ceiling", "whole_bench", "growth")
 
 
 def main() -> None:
@@ -42,6 +42,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--profiles", nargs="+", choices=PROFILES, default=list(PROFILES))
     parser.add_argument("--references", nargs="+", choices=["cached", "live"], default=["cached", "live"])
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each side; the median counts")
+    parser.add_argument("--rounds", type=int, default=1, help="of whole_bench; the median counts")
+    parser.add_argument("--pairs", type=int, default=whole_bench.PAIRS, help="that whole_bench trains each recipe on")
+    parser.add_argument("--prompts", type=int, default=whole_bench.PROMPTS, help="that each of its checkpoints answers")
+    parser.add_argument("--trl-setting", choices=TRL_WEIGHTS, help="of whole_bench; the fastest here, if left out")
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--out", type=Path, default=LATEST)
     asked = parser.parse_args()
@@ -51,8 +55,13 @@ def parse() -> argparse.Namespace:
             f"no part {unknown[0]!r}: "
             + (f"did you mean {close[0]!r}?" if close else f"it is one of {', '.join(PARTS)}")
         )
-    if asked.steps < 1:
-        parser.error(f"--steps {asked.steps}: a median takes 1 or more")
+    for name in ("steps", "rounds"):
+        if (given := getattr(asked, name)) < 1:
+            parser.error(f"--{name} {given}: a median takes 1 or more")
+    if asked.pairs < 2:
+        parser.error(f"--pairs {asked.pairs}: the anchor and what follows take 1 each, so 2 or more")
+    if asked.prompts < 2:
+        parser.error(f"--prompts {asked.prompts}: a bench answers 2 or more")
     if missing := [name for name in LIBRARIES if importlib.util.find_spec(name) is None]:
         parser.error(f"{missing[0]} is not installed: make bench, or pip install -e '.[bench]'")
     return asked
@@ -61,6 +70,10 @@ def parse() -> argparse.Namespace:
 def part(name: str, asked: argparse.Namespace, dtype: str, say: Callable[[str], None]) -> dict[str, Any]:
     if name == "dpo_step":
         return dpo_step.compare(asked.profiles, asked.references, asked.steps, dtype, say)
+    if name == "whole_bench":
+        return whole_bench.compare(asked.pairs, asked.prompts, asked.rounds, dtype, asked.trl_setting, say)
+    if name == "growth":
+        return growth.compare(dtype, say)
     compare = generation.compare if name == "generation" else ceiling.compare
     return compare(asked.steps, dtype, say)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.profiles import TRL_WEIGHTS, write_model
-from benchmarks.sides import Paired, Side, median, take_turns
+from benchmarks.sides import Paired, Side, Told, median, take_turns
 
 BATCH = 8
 WARM_UP = 1
@@ -71,9 +71,18 @@ def figures(
 
 def refuse_unlike(paired: Paired) -> None:
     """Both must have computed the same, or their times say nothing."""
+    refuse_told(*paired.first)
+
+
+def refuse_told(ours: Told, theirs: Told, step: str = "the first step") -> None:
+    """The same of one step, in what both tell of it."""
     for key in ("loss", "chosen", "rejected"):
-        ours, theirs = (told[key] for told in paired.first)
-        if abs(ours - theirs) > CLOSE * abs(theirs):
-            raise SystemExit(
-                f"benchmark: {key} of the first step is {ours:.4f} here and {theirs:.4f} in TRL: mend that"
-            )
+        mine, other = ours.get(key), theirs.get(key)
+        if mine is None and other is None:
+            continue
+        if mine is None or other is None or not abs(mine - other) <= CLOSE * abs(other):
+            raise SystemExit(f"benchmark: {key} of {step} is {_shown(mine)} here and {_shown(other)} in TRL: mend that")
+
+
+def _shown(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.4f}"

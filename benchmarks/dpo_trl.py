@@ -13,11 +13,14 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from benchmarks.profiles import TRL_WEIGHTS, dpo_stage, load, planned, rows_of, terms_of
 from benchmarks.sides import Turns
+from harness.recipes.recipe import Stage
 from harness.training.plan import StagePlan
 from harness.training.train import schedule
 
@@ -60,28 +63,11 @@ def main(wish: dict[str, Any]) -> None:
 
 
 def make_trainer(wish: dict[str, Any], data: Dataset, plan: StagePlan, scratch: str, turns: Turns) -> DPOTrainer:
-    """With AdamW as we set it, and our learning rate at each step."""
-    live, dtype = wish["reference"] == "live", TRL_WEIGHTS[wish["setting"]]
-    config = DPOConfig(
-        output_dir=scratch,
-        beta=dpo_stage().objective.beta,
-        per_device_train_batch_size=wish["batch"],
-        num_train_epochs=1,
-        max_length=None,
-        precompute_ref_log_probs=not live,
-        gradient_checkpointing=False,
-        bf16=wish["setting"] == "autocast",
-        use_cpu=True,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        train_sampling_strategy="sequential",
-    )
+    """Over these pairs, paced as our stage is."""
+    live = wish["reference"] == "live"
+    config = DPOConfig(**settings(wish, scratch), beta=dpo_stage().objective.beta, precompute_ref_log_probs=not live)
+    dtype = TRL_WEIGHTS[wish["setting"]]
     policy, reference = (AutoModelForCausalLM.from_pretrained(wish["model"], dtype=dtype) for _ in range(2))
-    stage, spent = dpo_stage(), [(s.spent_before + s.spent_after) / 2 for s in plan.steps]
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=stage.learning_rate, weight_decay=0.0, fused=True)
-    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(spent[min(step, len(spent) - 1)]))
     return Tokenised(
         model=policy,
         ref_model=reference if live else None,
@@ -89,8 +75,33 @@ def make_trainer(wish: dict[str, Any], data: Dataset, plan: StagePlan, scratch: 
         train_dataset=data,
         processing_class=AutoTokenizer.from_pretrained(wish["model"]),
         callbacks=[InTurn(turns)],
-        optimizers=(optimizer, rates),
+        optimizers=paced(policy, dpo_stage(), plan),
     )
+
+
+def settings(wish: dict[str, Any], scratch: str) -> dict[str, Any]:
+    """What all of TRL's trainers are told, whatever they train for."""
+    return {
+        "output_dir": scratch,
+        "per_device_train_batch_size": wish["batch"],
+        "num_train_epochs": 1,
+        "max_length": None,
+        "gradient_checkpointing": False,
+        "bf16": wish["setting"] == "autocast",
+        "use_cpu": True,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "train_sampling_strategy": "sequential",
+    }
+
+
+def paced(policy: Any, stage: Stage, plan: StagePlan) -> tuple[Optimizer, LambdaLR]:
+    """AdamW as we set it, and our learning rate at each step."""
+    spent = [(s.spent_before + s.spent_after) / 2 for s in plan.steps]
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=stage.learning_rate, weight_decay=0.0, fused=True)
+    return optimizer, LambdaLR(optimizer, lambda step: schedule(spent[min(step, len(spent) - 1)]))
 
 
 if __name__ == "__main__":

@@ -44,9 +44,9 @@ DRAWN = {"chat": Profile(prompt=300, response=100), "long": Profile(prompt=60, r
 PROFILES = ("short", *DRAWN)
 
 
-def load() -> tuple[Decoder, Tokens]:
-    """The embedded model."""
-    return find_model(MODEL, cache_root()).load()
+def load(model: str = MODEL) -> tuple[Decoder, Tokens]:
+    """The embedded model, or another."""
+    return find_model(model, cache_root()).load()
 
 
 def write_model(folder: Path) -> None:
@@ -60,7 +60,12 @@ def rows_of(profile: str, tokens: Tokens, count: int) -> list[Row]:
     """So many pairs. Short ones are the book's, where its file is in the cache, else `courtesy`'s."""
     if profile == "short":
         return short_rows(tokens, "rasbt", count)
-    wanted, draw = DRAWN[profile], random.Random(SEED)
+    return drawn_rows(DRAWN[profile], tokens, count)
+
+
+def drawn_rows(wanted: Profile, tokens: Tokens, count: int) -> list[Row]:
+    """So many pairs of these lengths, cut out of `courtesy`'s responses."""
+    draw = random.Random(SEED)
     stream = [token for row in short_rows(tokens, "courtesy", 500) for r in row.responses for token in r]
 
     def some(mean: int) -> tuple[int, ...]:
@@ -70,6 +75,15 @@ def rows_of(profile: str, tokens: Tokens, count: int) -> list[Row]:
     return [
         Row(prompt=some(wanted.prompt), responses=(some(wanted.response), some(wanted.response))) for _ in range(count)
     ]
+
+
+def short_source() -> str:
+    """The book's pairs, or `courtesy` where their file is neither in the cache nor in reach."""
+    try:
+        load_pairs("rasbt", cache=cache_root())
+    except HarnessError:
+        return "courtesy"
+    return "rasbt"
 
 
 def short_rows(tokens: Tokens, data: str, count: int) -> list[Row]:
