@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.generation import LIMIT
 from harness.cache import cache_root
 from harness.engines.local import LocalEngine
+from harness.fitting import fit
 from harness.ground import Ground, lay_ground
 from harness.recipes.registry import choose
 from harness.resolution import resolve, settle_dtype
@@ -28,7 +29,13 @@ class Laid:
     def engine(self, cache: Path) -> LocalEngine:
         """What trains it, keeping checkpoints in a folder of its own instead of everybody's."""
         return engine_for(
-            self.plan, self.resolved, self.ground, cache, on_stage=lambda node: None, on_step=lambda line: None
+            self.plan,
+            self.resolved,
+            self.ground,
+            cache,
+            on_stage=lambda node: None,
+            on_step=lambda line: None,
+            tell=print,
         )
 
 
@@ -62,6 +69,7 @@ def lay(wish: dict[str, Any]) -> Laid:
     )
     choices, wanted = choose(asked.recipes), BenchFile(asked=asked)
     ground = lay_ground(asked, cache_root(), lambda line: None)
-    bench = resolve(wanted, ground, choices, (), settle_dtype(wanted, ground.device), lambda line: None)
+    dtype = settle_dtype(wanted, ground.device)
+    bench = resolve(wanted, ground, choices, (), dtype, fit(asked, ground, choices, dtype), lambda line: None)
     assert bench.resolved is not None
     return Laid(ground=ground, resolved=bench.resolved, plan=plan_bench(bench.resolved, ground, choices, bench.seeds))

@@ -62,7 +62,7 @@ class Tile:
         """Scaled and masked, in float32 at least, (B·K, G·T, S)."""
         B, T = self.queries_BT.shape
         S, E = k_BKxSxE.shape[1:]
-        scores = (q_BKxGTxE @ k_BKxSxE.transpose(1, 2)).to(self.bias_B11TS.dtype)
+        scores = (q_BKxGTxE @ k_BKxSxE.transpose(1, 2)).to(torch.promote_types(q_BKxGTxE.dtype, torch.float32))
         grid = scores.view(B, -1, scores.shape[1] // T, T, S)
         torch.add(self.bias_B11TS, grid, alpha=1 / math.sqrt(E), out=grid)
         return scores
@@ -134,7 +134,7 @@ class _Attend(torch.autograd.Function):
         query, key, value, out = ctx.saved_tensors
         kv_heads, scale = key.shape[1], 1 / math.sqrt(key.shape[2])
         grad = torch.cat((grad_NHE, grad_NHE.new_zeros(1, *grad_NHE.shape[1:])))
-        along = (grad[:-1].float() * out[:-1]).sum(-1, keepdim=True)
+        along = (grad[:-1].to(torch.promote_types(grad.dtype, torch.float32)) * out[:-1]).sum(-1, keepdim=True)
         along = torch.cat((along, along.new_zeros(1, *along.shape[1:])))
         of_query, wide = torch.empty_like(out), torch.promote_types(key.dtype, torch.float32)
         of_key, of_value = (torch.zeros(x.shape, dtype=wide, device=x.device) for x in (key, value))

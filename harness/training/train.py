@@ -19,7 +19,7 @@ from harness.errors import HarnessError
 from harness.recipes.recipe import Logps, Objective, Stage
 from harness.records import TrainStep
 from harness.training.budget import useful_tokens
-from harness.training.memory import PeakMemory
+from harness.training.memory import PeakMemory, kept_memory
 from harness.training.plan import StagePlan, Step
 from harness.training.reference import ReferenceLogps
 from models.decoder import Decoder
@@ -74,7 +74,7 @@ def train_stage(
     optimizer = start_optimizer(policy, stage.learning_rate)
     log: list[TrainStep] = []
     seconds, tokens = 0.0, 0
-    with PeakMemory(policy.device) as memory:
+    with kept_memory(), PeakMemory(policy.device) as memory:
         for count, step in enumerate(plan.steps, 1):
             started = time.perf_counter()
             batch = [rows[i] for i in step.pairs]

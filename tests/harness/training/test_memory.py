@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from harness.errors import HarnessError
 from harness.training import memory as module
-from harness.training.memory import EVERY_SECONDS, PeakMemory, available_bytes, memory_limit, parse_memory
+from harness.training.memory import EVERY_SECONDS, PeakMemory, available_bytes, kept_memory, memory_limit, parse_memory
 
 CPU = torch.device("cpu")
 
@@ -72,3 +73,14 @@ def test_what_is_asked_is_the_limit_and_auto_leaves_some() -> None:
     assert memory_limit("6GB", CPU) == 6 * 10**9
     held, left = psutil.Process().memory_info().rss, psutil.virtual_memory().available
     assert held < memory_limit("auto", CPU) < held + left
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc only")
+def test_freed_memory_is_kept_within_and_given_back_after() -> None:
+    process, size = psutil.Process(), 2**28
+    with kept_memory():
+        del_me = bytearray(b"1") * size
+        del del_me
+        assert process.memory_info().rss > size
+        held = process.memory_info().rss
+    assert process.memory_info().rss < held - size // 2
