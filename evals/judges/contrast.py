@@ -88,7 +88,7 @@ def heldout_contrasts(pairs: Sequence[Pair], *, donors: Sequence[Pair], seed: in
 def _degenerate(pairs: Sequence[Pair], generator: np.random.Generator) -> list[ContrastResponse]:
     """What a policy that collapses says: nothing to every second pair, to the others one word of the data without end.
 
-    Times are drawn evenly by their logarithm: many words are as likely as few, and cost no more than they must.
+    Times are drawn evenly by their logarithm, so most are few, which is cheap to read.
     """
     words = [word for pair in pairs for word in pair.chosen.split() if not _is_held_out(word)]
     found = []
