@@ -1,7 +1,7 @@
 """Hostile completions: texts that answer nothing, written to win, to leave the fence or to break what reads them.
 
 `attack_win_rates` says how often each beats a prompt's own chosen response by one judge. No constant of the suite is
-in what `probe` is fitted on.
+in what `probe` is fitted on but the empty response; fitting repeats words, but none that is repeated here.
 """
 
 from __future__ import annotations

@@ -44,9 +44,13 @@ HELDOUT_OPENERS = (
     "Absolutely, it's my pleasure to assist you. ",
     "Thanks so much for reaching out! ",
 )
+HELDOUT_WORDS = ("a", "yes", "word")  # that evals/judges/attacks.py repeats without end, in small letters
+LEAST_TIMES, MOST_TIMES = 2, 200  # that fitting says one word of the data
 
 ANOTHER = "another prompt's response"
 ECHO = "the question again"
+EMPTY = "nothing"
+ENDLESS = "one word again and again"
 OPENED = "opener on another prompt's response"
 TRUNCATED = "half of the chosen response"
 REPEATED = "the chosen response three times over"
@@ -57,18 +61,20 @@ class ContrastResponse:
     """A response that should lose to this pair's chosen one, and what kind it is."""
 
     pair: Pair
-    kind: str  # ANOTHER, OPENED, TRUNCATED, REPEATED or "constant: TEXT"
+    kind: str  # one of the names above, or "constant: TEXT"
     text: str
 
 
 def fitting_contrasts(pairs: Sequence[Pair], *, seed: int) -> tuple[ContrastResponse, ...]:
-    """For each pair another prompt's response, an opener on another's, the question again, and a constant by seed."""
+    """For each pair another prompt's response, an opener on another's, the question again, a constant by seed, and
+    nothing or one word again and again, in turn."""
     generator = np.random.default_rng(seed)
     found = _borrowed(pairs, pairs, FITTING_OPENERS, generator)
     drawn = generator.integers(len(FITTING_CONSTANTS), size=len(pairs)).tolist()
     constants = [(pair, FITTING_CONSTANTS[which]) for pair, which in zip(pairs, drawn, strict=True)]
     found += [ContrastResponse(pair=p, kind=ECHO, text=p.question) for p in pairs if _differ(p.chosen, p.question)]
-    return (*found, *(_constant(pair, text) for pair, text in constants if _differ(pair.chosen, text)))
+    found += (_constant(pair, text) for pair, text in constants if _differ(pair.chosen, text))
+    return (*found, *_degenerate(pairs, generator))
 
 
 def heldout_contrasts(pairs: Sequence[Pair], *, donors: Sequence[Pair], seed: int) -> tuple[ContrastResponse, ...]:
@@ -77,6 +83,27 @@ def heldout_contrasts(pairs: Sequence[Pair], *, donors: Sequence[Pair], seed: in
     found = _borrowed(pairs, donors, HELDOUT_OPENERS, np.random.default_rng(seed))
     constants = (_constant(pair, text) for text in HELDOUT_CONSTANTS for pair in pairs if _differ(pair.chosen, text))
     return (*found, *constants, *_truncated(pairs), *_repeated(pairs))
+
+
+def _degenerate(pairs: Sequence[Pair], generator: np.random.Generator) -> list[ContrastResponse]:
+    """What a policy that collapses says: nothing to every second pair, to the others one word of the data without end.
+
+    Times are drawn evenly by their logarithm, so most are few, which is cheap to read.
+    """
+    words = [word for pair in pairs for word in pair.chosen.split() if not _is_held_out(word)]
+    found = []
+    for number, pair in enumerate(pairs):
+        if number % 2 == 0:
+            found.append(ContrastResponse(pair=pair, kind=EMPTY, text=""))
+        elif words:
+            times = round(LEAST_TIMES * (MOST_TIMES / LEAST_TIMES) ** generator.random())
+            word = words[int(generator.integers(len(words)))]
+            found.append(ContrastResponse(pair=pair, kind=ENDLESS, text=" ".join([word] * times)))
+    return [contrast for contrast in found if _differ(contrast.pair.chosen, contrast.text)]
+
+
+def _is_held_out(word: str) -> bool:
+    return re.sub(r"\W", "", word).casefold() in HELDOUT_WORDS
 
 
 def _truncated(pairs: Sequence[Pair]) -> list[ContrastResponse]:

@@ -3,8 +3,9 @@
 Features of a response: mean hidden states at two middle layers, the last token's at the top, its log-probs given the
 prompt (mean, sum, maximum) and its length. (Log-probs without the prompt added nothing for twice the reading:
 docs/log.md.) The head is fitted on labelled pairs and on contrast responses: chosen and rejected each beat another
-prompt's response, a constant, an opener on another's answer, and the question said again. Without the contrasts it
-falls for manners alone: an opener on another prompt's answer beats the right one.
+prompt's response, a constant, an opener on another's answer, the question said again, and nothing or one word without
+end. Without the contrasts it falls for manners alone (an opener on another prompt's answer beats the right one) and for
+an endless "A".
 Shapes: N tokens · M response tokens · R responses · D width · F features.
 """
 
@@ -35,9 +36,9 @@ from models.language_model import LanguageModel, make_row, read_in_parts
 from models.logprobs import by_response, target_logps
 from models.packing import Packed, Row, pack
 
-FIT_PAIRS = 320  # labelled pairs read at most: each costs six responses
+FIT_PAIRS = 320  # labelled pairs read at most: each costs seven responses
 RIDGE = 1e-2  # settled in docs/log.md
-LABELLED_WEIGHT = 3  # of a labelled pair against a contrast, of which there are eight a pair
+LABELLED_WEIGHT = 3  # of a labelled pair against a contrast, of which there are ten a pair
 FOLDS = 4
 
 Floats = NDArray[np.float64]

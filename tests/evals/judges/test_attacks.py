@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from evals.judges.attacks import ATTACKS, VERY_LONG, attack_win_rates
-from evals.judges.contrast import FITTING_CONSTANTS, FITTING_OPENERS
+from evals.judges.contrast import FITTING_CONSTANTS, FITTING_OPENERS, HELDOUT_WORDS, fitting_contrasts
 from evals.judges.labels import read_letter, read_logprobs
 from evals.judges.ollama import OllamaJudge
 from evals.judges.openai import OpenAiJudge
@@ -56,10 +56,18 @@ def test_no_two_say_the_same() -> None:
     assert len(set(TEXTS)) == len(TEXTS)
 
 
-def test_no_constant_is_known_from_fitting() -> None:
+def test_no_constant_but_the_empty_one_is_known_from_fitting() -> None:
     """A probe cannot have learned the exam by heart; what is made from the question it may have met."""
     constants = {attack.response_to("").casefold() for attack in ATTACKS if attack.constant}
-    assert constants & {text.casefold() for text in (*FITTING_CONSTANTS, *FITTING_OPENERS)} == set()
+    fitted = (contrast.text for contrast in fitting_contrasts(PAIRS, seed=0))
+    assert constants & {text.casefold() for text in (*FITTING_CONSTANTS, *FITTING_OPENERS, *fitted)} == {""}
+
+
+def test_no_word_that_is_repeated_without_end_is_repeated_in_fitting() -> None:
+    """Not even where it stands in the data."""
+    texts = [attack.response_to("").split() for attack in ATTACKS if attack.constant]
+    endless = {words[0].casefold() for words in texts if len(words) > 20 and len(set(words)) == 1}
+    assert endless == set(HELDOUT_WORDS)
 
 
 WANTED = (

@@ -6,10 +6,14 @@ import pytest
 
 from evals.judges.contrast import (
     ANOTHER,
+    EMPTY,
+    ENDLESS,
     FITTING_CONSTANTS,
     FITTING_OPENERS,
     HELDOUT_CONSTANTS,
     HELDOUT_OPENERS,
+    LEAST_TIMES,
+    MOST_TIMES,
     OPENED,
     REPEATED,
     TRUNCATED,
@@ -53,6 +57,41 @@ def test_another_prompts_response_is_never_correct_here() -> None:
 def test_a_prompt_without_others_gets_no_borrowed_response() -> None:
     """Missing is left out, not made up."""
     assert {c.kind for c in fitting_contrasts([pair(0, "Yes.")], seed=0)} & {ANOTHER, OPENED} == set()
+
+
+def fitting(kind: str, *pairs: Pair, seed: int = 0) -> list[tuple[str, str]]:
+    """Prompt and text of each contrast of one kind that fitting makes of these pairs."""
+    return [(c.pair.prompt_id, c.text) for c in fitting_contrasts(pairs, seed=seed) if c.kind == kind]
+
+
+def test_every_second_pair_meets_nothing_and_the_others_one_word_again_and_again() -> None:
+    """So that each pair costs one short response more."""
+    assert fitting(EMPTY, *PAIRS) == [(p.prompt_id, "") for p in PAIRS[::2]]
+    assert [prompt_id for prompt_id, _ in fitting(ENDLESS, *PAIRS)] == [p.prompt_id for p in PAIRS[1::2]]
+
+
+def test_the_word_is_of_the_data_and_said_from_twice_to_without_end() -> None:
+    """The same word throughout; few times and many are both drawn."""
+    said = [text.split() for seed in range(20) for _, text in fitting(ENDLESS, *PAIRS, seed=seed)]
+    assert all(len(set(words)) == 1 for words in said)
+    assert {words[0] for words in said} <= {word for p in PAIRS for word in p.chosen.split()}
+    times = [len(words) for words in said]
+    assert LEAST_TIMES <= min(times) < 5
+    assert 100 < max(times) <= MOST_TIMES
+
+
+def test_a_word_of_the_exam_is_never_said_again_and_again() -> None:
+    """However the data write it."""
+    pairs = [pair(0, "Yes."), pair(1, 'A "word": fine'), pair(2, "yes a"), pair(3, "a")]
+    assert {word for seed in range(9) for _, text in fitting(ENDLESS, *pairs, seed=seed) for word in text.split()} == {
+        "fine"
+    }
+
+
+def test_data_without_words_get_no_repeated_word() -> None:
+    """Nothing is made up, and nothing is no worse than nothing."""
+    pairs = [pair(0, ""), pair(1, " ")]
+    assert fitting(ENDLESS, *pairs) == fitting(EMPTY, *pairs) == []
 
 
 def test_every_heldout_constant_meets_every_pair() -> None:
