@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 QUERIES = 128  # of one row in a tile: fewer skip more of what is not seen, more multiply faster
+TOKENS = 4 * QUERIES  # of rows that share tiles, padding included
 ROWS_ALIKE = 1.25  # longest by shortest row of a tile: padding costs its square
 NOBODY = -1  # in a grid: no token
 
@@ -83,11 +84,11 @@ def cut(mask_B1TS: Tensor, slots: Tensor, prefix: int) -> list[Tile]:
 
 
 def alike(lengths: Sequence[int]) -> Iterator[slice]:
-    """Neighbouring rows of nearly one length, of QUERIES queries or one row in all."""
+    """Neighbouring rows of nearly one length, at most TOKENS of them together, or one row."""
     start = 0
     for end in range(1, len(lengths) + 1):
         part = lengths[start : end + 1]
-        if end == len(lengths) or max(part) > ROWS_ALIKE * min(part) or max(part) * len(part) > 4 * QUERIES:
+        if end == len(lengths) or max(part) > ROWS_ALIKE * min(part) or max(part) * len(part) > TOKENS:
             yield slice(start, end)
             start = end
 
@@ -111,7 +112,9 @@ def attend(query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor, tiles: Sequenc
 
     Kept for the gradient: the three, and one number a score's row. Second derivatives are not defined.
     """
-    out: Tensor = _Attend.apply(query_NHE, key_NKE, value_NKE, tiles)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    # What is kept of a view keeps all that it is a view of: queries, keys and values of one matrix.
+    q, k, v = (x.contiguous() for x in (query_NHE, key_NKE, value_NKE))
+    out: Tensor = _Attend.apply(q, k, v, tiles)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return out
 
 
@@ -133,10 +136,9 @@ class _Attend(torch.autograd.Function):
     def backward(ctx, grad_NHE):  # type: ignore[no-untyped-def]
         query, key, value, out = ctx.saved_tensors
         kv_heads, scale = key.shape[1], 1 / math.sqrt(key.shape[2])
-        grad = torch.cat((grad_NHE, grad_NHE.new_zeros(1, *grad_NHE.shape[1:])))
-        along = (grad[:-1].to(torch.promote_types(grad.dtype, torch.float32)) * out[:-1]).sum(-1, keepdim=True)
-        along = torch.cat((along, along.new_zeros(1, *along.shape[1:])))
         of_query, wide = torch.empty_like(out), torch.promote_types(key.dtype, torch.float32)
+        grad = _and_nobody(grad_NHE)
+        along = _and_nobody((grad_NHE.to(wide) * out[:-1]).sum(-1, keepdim=True))
         of_key, of_value = (torch.zeros(x.shape, dtype=wide, device=x.device) for x in (key, value))
         for tile, norms in zip(ctx.tiles, ctx.norms, strict=True):
             q, k = tile.ask(query, kv_heads), tile.read(key)
@@ -147,3 +149,8 @@ class _Attend(torch.autograd.Function):
             tile.write(of_query, (slope @ k).mul_(scale))
             tile.add_to(of_key, slope.transpose(1, 2) @ q.mul_(scale))
         return of_query[:-1], of_key.to(key.dtype), of_value.to(value.dtype), None
+
+
+def _and_nobody(x_NHE: Tensor) -> Tensor:
+    """With a row of zeros behind, for no token."""
+    return torch.cat((x_NHE, x_NHE.new_zeros(1, *x_NHE.shape[1:])))

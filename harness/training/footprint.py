@@ -7,7 +7,8 @@ numbers, and of the LM head a chunk of logits and its gradient twice (its own an
 
 All of it is taken to be there at once, and a tenth is added. Where a step is one or two micro-batches, gradients grow
 as activations go, so the estimate is then high, by a quarter of what was measured (docs/log.md); elsewhere it was
-between 3% below and 11% above. Where it is too low, a micro-batch that does not fit is halved (models/room.py).
+between 15% below (an adapter on long rows) and 16% above. Where it is too low, a micro-batch that does not fit is
+halved (models/room.py).
 """
 
 from __future__ import annotations
