@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.profiles import dtype_named, load, short_rows, write_model
+from benchmarks.profiles import dtype_named, load, short_rows, short_source, write_model
 from models.decoder import Decoder
 from models.generation import generate
 from models.tokens import Tokens
@@ -26,7 +26,7 @@ def compare(rounds: int, dtype: str, say: Callable[[str], None]) -> dict[str, An
     from transformers import AutoModelForCausalLM
 
     decoder, tokens = load()
-    rows = short_rows(tokens, "courtesy", 200) + short_rows(tokens, "rasbt", 200)
+    rows = short_rows(tokens, "courtesy", 200) + short_rows(tokens, short_source(), 200)
     with tempfile.TemporaryDirectory() as scratch:
         write_model(Path(scratch))
         theirs = AutoModelForCausalLM.from_pretrained(scratch, dtype=dtype_named(dtype))

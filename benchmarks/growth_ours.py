@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import sys
@@ -42,9 +43,8 @@ def passes(engine: LocalEngine, node: TrainNode) -> float:
     rows, objective, seconds = engine.terms.rows(node.stage), node.stage.objective, 0.0
     for step in node.plan.steps:
         batch = [rows[i] for i in step.pairs]
-        seconds += seconds_of(
-            lambda s=step, b=batch: accumulate(policy, objective, s.pairs, b, reference, engine.execution)  # type: ignore[misc]
-        )
+        passing = functools.partial(accumulate, policy, objective, step.pairs, batch, reference, engine.execution)
+        seconds += seconds_of(passing)
         policy.zero_grad(set_to_none=True)
     return seconds
 

@@ -59,7 +59,7 @@ def write_model(folder: Path) -> None:
 def rows_of(profile: str, tokens: Tokens, count: int) -> list[Row]:
     """So many pairs. Short ones are the book's, where its file is in the cache, else `courtesy`'s."""
     if profile == "short":
-        return short_rows(tokens, "rasbt", count)
+        return short_rows(tokens, short_source(), count)
     return drawn_rows(DRAWN[profile], tokens, count)
 
 
@@ -88,10 +88,7 @@ def short_source() -> str:
 
 def short_rows(tokens: Tokens, data: str, count: int) -> list[Row]:
     """The first pairs of a data set in its own template."""
-    try:
-        found = load_pairs(data, render_chat=tokens.render_chat, cache=cache_root())
-    except HarnessError:  # the book's file comes from a host that may be out of reach
-        return short_rows(tokens, "courtesy", count)
+    found = load_pairs(data, render_chat=tokens.render_chat, cache=cache_root())
     return [make_row(tokens, pair.prompt, (pair.chosen, pair.rejected)) for pair in islice(found.pairs, count)]
 
 

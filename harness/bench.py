@@ -111,11 +111,11 @@ def run_bench(wanted: BenchFile, folder: Path, say: Say, make_watch: Callable[[]
     dtype = settle_dtype(wanted, ground.device)
     rooms = Rooms.telling(say)
     judges = [find_judge(spec, ground, dtype, root, say, rooms) for spec in wanted.asked.judges]
-    fitting = fit(wanted.asked, ground, choices, dtype)
-    bench = resolve(wanted, ground, choices, [judge.description for judge in judges], dtype, fitting, say)
+    sizes = fit(wanted.asked, ground, choices, dtype)
+    bench = resolve(wanted, ground, choices, [judge.description for judge in judges], dtype, sizes, say)
     assert bench.resolved is not None
-    tokens = fitting.within(bench.resolved.micro_batch_tokens, say)
-    fitting.narrow(rooms)
+    tokens = sizes.within(bench.resolved.micro_batch_tokens, say)
+    sizes.narrow(rooms)
     plan = plan_bench(bench.resolved, ground, choices, bench.seeds)
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -67,7 +68,7 @@ def read_in_parts(
         tokens = sum(row.input_tokens for row in part)
         if len(part) > 1 and tokens > room.most:
             waiting += [[places[i] for i in smaller] for smaller in batches(part, room.most)][::-1]
-        elif (found := unless_out_of_memory(lambda part=part: read(part))) is not None:  # type: ignore[misc]
+        elif (found := unless_out_of_memory(functools.partial(read, part))) is not None:
             yield places, found
         else:
             room.halve(what, tokens, len(part))

@@ -83,7 +83,7 @@ class Packed:
 
     def attend(self, layer: int, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:
         """Attention as the mask allows: an `Attend` for the decoder."""
-        attend = self.attend_in_grid if query_NHE.is_cuda else self.attend_in_tiles
+        attend = self.attend_in_tiles if query_NHE.device.type == "cpu" else self.attend_in_grid
         return attend(query_NHE, key_NKE, value_NKE)
 
     def attend_in_tiles(self, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:

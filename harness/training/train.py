@@ -168,39 +168,27 @@ def accumulate(
     Where memory runs out, the step begins again in smaller micro-batches: of a backward pass that failed, some weights
     have the gradient and others not.
     """
+    count = len(batch) if objective.per == "pair" else sum(r.response_tokens for r in batch)
     rows: list[Row] = []  # of the micro-batch that is being computed
 
     def all_parts() -> tuple[float, dict[str, float | None]]:
-        return _accumulate(policy, objective, pairs, batch, reference, execution, rows)
+        nonlocal rows
+        total, seen = 0.0, []
+        for part in batches(batch, execution.room.most):
+            rows = [batch[i] for i in part]
+            logps = _logps(policy, objective, [pairs[i] for i in part], rows, reference, execution.dtype)
+            loss_B = objective.loss(logps)
+            assert loss_B.shape == (len(rows),), f"{objective.name}: a loss gives (B,), not {tuple(loss_B.shape)}"
+            loss = loss_B.sum() / count
+            loss.backward()
+            total += loss.item()
+            seen.append(logps)
+        return total, _metrics(objective, seen)
 
     while (found := unless_out_of_memory(all_parts)) is None:
         policy.zero_grad(set_to_none=True)
         execution.room.halve("a micro-batch", useful_tokens(rows), len(rows))
     return found
-
-
-def _accumulate(
-    policy: Decoder,
-    objective: Objective,
-    pairs: Sequence[int],
-    batch: Sequence[Row],
-    reference: ReferenceLogps | None,
-    execution: Execution,
-    rows: list[Row],
-) -> tuple[float, dict[str, float | None]]:
-    """All micro-batches once; `rows` always holds those of the one that is being computed."""
-    count = len(batch) if objective.per == "pair" else sum(r.response_tokens for r in batch)
-    total, seen = 0.0, []
-    for part in batches(batch, execution.room.most):
-        rows[:] = [batch[i] for i in part]
-        logps = _logps(policy, objective, [pairs[i] for i in part], rows, reference, execution.dtype)
-        loss_B = objective.loss(logps)
-        assert loss_B.shape == (len(rows),), f"{objective.name}: a loss gives (B,), not {tuple(loss_B.shape)}"
-        loss = loss_B.sum() / count
-        loss.backward()
-        total += loss.item()
-        seen.append(logps)
-    return total, _metrics(objective, seen)
 
 
 def _logps(
