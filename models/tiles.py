@@ -19,6 +19,7 @@ QUERIES = 128  # of one row in a tile: fewer skip more of what is not seen, more
 TOKENS = 4 * QUERIES  # of rows that share tiles, padding included
 ROWS_ALIKE = 1.25  # longest by shortest row of a tile: padding costs its square
 NOBODY = -1  # in a grid: no token
+_softmax_backward = torch.ops.aten._softmax_backward_data  # what autograd itself calls: one pass over the scores
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,12 @@ class Tile:
         x_BSKE = x_BKxSxE.view(B, K, S, E).transpose(1, 2).to(total_NKE.dtype)
         total_NKE.index_add_(0, self.keys_BS.flatten(), x_BSKE.reshape(B * S, K, E))
 
-    def scores(self, q_BKxGTxE: Tensor, k_BKxSxE: Tensor) -> Tensor:
-        """Scaled and masked, in float32 at least, (B·K, G·T, S)."""
+    def shares(self, q_BKxGTxE: Tensor, k_BKxSxE: Tensor) -> Tensor:
+        """softmax of scaled queries by keys over what is seen, (B·K, G·T, S)."""
         B, T = self.queries_BT.shape
-        S, E = k_BKxSxE.shape[1:]
-        scores = (q_BKxGTxE @ k_BKxSxE.transpose(1, 2)).to(torch.promote_types(q_BKxGTxE.dtype, torch.float32))
-        grid = scores.view(B, -1, scores.shape[1] // T, T, S)
-        torch.add(self.bias_B11TS, grid, alpha=1 / math.sqrt(E), out=grid)
-        return scores
+        scores = q_BKxGTxE @ k_BKxSxE.transpose(1, 2)
+        scores.view(B, -1, scores.shape[1] // T, T, scores.shape[2]).add_(self.bias_B11TS.to(scores.dtype))
+        return torch.softmax(scores, -1)
 
 
 def cut(mask_B1TS: Tensor, slots: Tensor, prefix: int) -> list[Tile]:
@@ -110,11 +109,12 @@ def _tiles(queries_BT: Tensor, keys_BS: Tensor, seen_BTS: Tensor, tokens: int) -
 def attend(query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor, tiles: Sequence[Tile]) -> Tensor:
     """softmax(q · kᵀ / √E) · v over what each query sees, (N, H, E).
 
-    Kept for the gradient: the three, and one number a score's row. Second derivatives are not defined.
+    Kept for the gradient: the three alone; softmax is computed twice. Second derivatives are not defined.
     """
+    scaled_NHE = query_NHE * (1 / math.sqrt(query_NHE.shape[2]))
     # What is kept of a view keeps all that it is a view of: queries, keys and values of one matrix.
-    q, k, v = (x.contiguous() for x in (query_NHE, key_NKE, value_NKE))
-    out: Tensor = _Attend.apply(q, k, v, tiles)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    k, v = key_NKE.contiguous(), value_NKE.contiguous()
+    out: Tensor = _Attend.apply(scaled_NHE, k, v, tiles)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return out
 
 
@@ -122,32 +122,26 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value, tiles):  # type: ignore[no-untyped-def]  # torch's own signature is untyped
         kv_heads, out = key.shape[1], query.new_empty(len(query) + 1, *query.shape[1:])
-        ctx.tiles, ctx.norms = tiles, []
         for tile in tiles:
-            shares = tile.scores(tile.ask(query, kv_heads), tile.read(key))
-            top = shares.amax(-1, keepdim=True)
-            total = shares.sub_(top).exp_().sum(-1, keepdim=True)
-            tile.write(out, (shares.to(value.dtype) @ tile.read(value)).div_(total))
-            ctx.norms.append(total.log_().add_(top))
-        ctx.save_for_backward(query, key, value, out)
+            tile.write(out, tile.shares(tile.ask(query, kv_heads), tile.read(key)) @ tile.read(value))
+        ctx.tiles = tiles
+        ctx.save_for_backward(query, key, value)
         return out[:-1]
 
     @staticmethod
     def backward(ctx, grad_NHE):  # type: ignore[no-untyped-def]
-        query, key, value, out = ctx.saved_tensors
-        kv_heads, scale = key.shape[1], 1 / math.sqrt(key.shape[2])
-        of_query, wide = torch.empty_like(out), torch.promote_types(key.dtype, torch.float32)
-        grad = _and_nobody(grad_NHE)
-        along = _and_nobody((grad_NHE.to(wide) * out[:-1]).sum(-1, keepdim=True))
+        query, key, value = ctx.saved_tensors
+        kv_heads, grad = key.shape[1], _and_nobody(grad_NHE)
+        wide = torch.promote_types(key.dtype, torch.float32)
+        of_query = torch.empty_like(grad)
         of_key, of_value = (torch.zeros(x.shape, dtype=wide, device=x.device) for x in (key, value))
-        for tile, norms in zip(ctx.tiles, ctx.norms, strict=True):
-            q, k = tile.ask(query, kv_heads), tile.read(key)
-            g, mean = tile.ask_written(grad, kv_heads), tile.ask_written(along, kv_heads)
-            shares = tile.scores(q, k).sub_(norms).exp_()
-            tile.add_to(of_value, shares.to(g.dtype).transpose(1, 2) @ g)
-            slope = shares.mul_((g @ tile.read(value).transpose(1, 2)).sub(mean)).to(k.dtype)
-            tile.write(of_query, (slope @ k).mul_(scale))
-            tile.add_to(of_key, slope.transpose(1, 2) @ q.mul_(scale))
+        for tile in ctx.tiles:
+            q, k, g = tile.ask(query, kv_heads), tile.read(key), tile.ask_written(grad, kv_heads)
+            shares = tile.shares(q, k)
+            tile.add_to(of_value, shares.transpose(1, 2) @ g)
+            slope = _softmax_backward(g @ tile.read(value).transpose(1, 2), shares, -1, shares.dtype)
+            tile.write(of_query, slope @ k)
+            tile.add_to(of_key, slope.transpose(1, 2) @ q)
         return of_query[:-1], of_key.to(key.dtype), of_value.to(value.dtype), None
 
 

@@ -56,5 +56,7 @@ def test_gradients_are_those_of_the_formula() -> None:
 
 
 def test_scores_are_scaled_by_the_root_of_the_head_width() -> None:
-    (tile,) = pack([row(1)]).tiles
-    assert tile.scores(torch.full((1, 1, 16), 2.0), torch.full((1, 1, 16), 3.0)).item() == 6 * 16 / math.sqrt(16)
+    batch = pack([row(2)])
+    q, k = torch.full((2, 1, 16), 2.0), torch.tensor([[[0.0]], [[0.5]]]).expand(2, 1, 16)
+    _, second = tiles.attend(q, k, torch.tensor([[[0.0]], [[1.0]]]).expand(2, 1, 16), batch.tiles)
+    torch.testing.assert_close(second, torch.full((1, 16), 1 / (1 + math.exp(-0.5 * 2 * 16 / math.sqrt(16)))))
