@@ -1,4 +1,7 @@
-"""`python -m benchmarks`: every part, or those named; a table on the terminal and benchmarks/latest.json."""
+"""`python -m benchmarks`: every part, or those named; a table on the terminal and benchmarks/latest.json.
+
+A part that is measured replaces its figures there; those of others stay, where machine and libraries are the same.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,10 @@ def main() -> None:
     asked = parse()
     console = Console(highlight=False)
     dtype = str(choose_dtype(choose_device())).removeprefix("torch.") if asked.dtype == "auto" else asked.dtype
-    found: dict[str, Any] = {"machine": machine(dtype)}
+    found = known(asked.out, machine(dtype))
     for name in asked.parts or PARTS:
         console.rule(name)
-        found[name] = part(name, asked, dtype, lambda line: console.print(line, soft_wrap=True))
+        update(found, {name: part(name, asked, dtype, lambda line: console.print(line, soft_wrap=True))})
         asked.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     console.print(f"All figures: {asked.out}")
 
@@ -45,7 +48,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=1, help="of whole_bench; the median counts")
     parser.add_argument("--pairs", type=int, default=whole_bench.PAIRS, help="that whole_bench trains each recipe on")
     parser.add_argument("--prompts", type=int, default=whole_bench.PROMPTS, help="that each of its checkpoints answers")
-    parser.add_argument("--trl-setting", choices=TRL_WEIGHTS, help="of whole_bench; the fastest here, if left out")
+    parser.add_argument("--trl-setting", choices=TRL_WEIGHTS, help="the fastest here, if left out")
+    parser.add_argument(
+        "--without-kept", action="store_true", help="no second DPO step beside a TRL that keeps the memory it frees"
+    )
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--out", type=Path, default=LATEST)
     asked = parser.parse_args()
@@ -69,13 +75,32 @@ def parse() -> argparse.Namespace:
 
 def part(name: str, asked: argparse.Namespace, dtype: str, say: Callable[[str], None]) -> dict[str, Any]:
     if name == "dpo_step":
-        return dpo_step.compare(asked.profiles, asked.references, asked.steps, dtype, say)
+        kept = not asked.without_kept
+        return dpo_step.compare(asked.profiles, asked.references, asked.steps, dtype, asked.trl_setting, kept, say)
     if name == "whole_bench":
         return whole_bench.compare(asked.pairs, asked.prompts, asked.rounds, dtype, asked.trl_setting, say)
     if name == "growth":
         return growth.compare(dtype, say)
     compare = generation.compare if name == "generation" else ceiling.compare
     return compare(asked.steps, dtype, say)
+
+
+def known(file: Path, here: dict[str, Any]) -> dict[str, Any]:
+    """What was measured before, where it was on a machine like this with the same libraries."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {"machine": here}
+    return found if isinstance(found, dict) and found.get("machine") == here else {"machine": here}
+
+
+def update(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Replace what is new, at any depth."""
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(old.get(key), dict):
+            update(old[key], value)
+        else:
+            old[key] = value
 
 
 def machine(dtype: str) -> dict[str, Any]:

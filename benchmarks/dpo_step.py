@@ -1,36 +1,47 @@
-"""A DPO step beside TRL's: pairs a second and peak memory, by length of the pairs, the reference cached and live."""
+"""A DPO step beside TRL's: pairs a second and peak memory, by length of the pairs, the reference cached and live.
+
+Twice: beside TRL as people run it, and (`kept`) beside TRL whose process is told to keep the memory that it frees. Ours
+does that by itself while it trains; where the first touch of a page is dear, it is much of TRL's time.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.profiles import TRL_WEIGHTS, write_model
-from benchmarks.sides import Paired, Side, Told, median, take_turns
+from benchmarks.sides import KEPT, Paired, Side, Told, median, take_turns, turns_of
 
 BATCH = 8
-WARM_UP = 1
 CLOSE = 0.02  # of one another: both sides' loss and log-probs at the first step
 Say = Callable[[str], None]
 
 
-def compare(profiles: Sequence[str], references: Sequence[str], steps: int, dtype: str, say: Say) -> dict[str, Any]:
-    """profile → reference → figures."""
+def compare(
+    profiles: Sequence[str],
+    references: Sequence[str],
+    steps: int,
+    dtype: str,
+    setting: str | None,
+    kept: bool,
+    say: Say,
+) -> dict[str, Any]:
+    """profile → reference → figures. `setting` is TRL's, the fastest here where it is None."""
     with tempfile.TemporaryDirectory() as scratch:
         write_model(Path(scratch))
-        setting = fastest_setting(scratch, say)
-        return {
-            "trl_setting": setting,
-            **{
-                profile: {
-                    reference: figures(profile, reference, steps, dtype, setting, scratch, say)
-                    for reference in references
-                }
-                for profile in profiles
-            },
-        }
+        setting = setting or fastest_setting(scratch, say)
+        found: dict[str, Any] = {"trl_setting": setting}
+        for profile in profiles:
+            found[profile] = {}
+            for reference in references:
+                wish = {"profile": profile, "reference": reference, "batch": BATCH, "steps": sum(turns_of(steps))}
+                sides = {**wish, "dtype": dtype}, {**wish, "model": scratch, "setting": setting}
+                found[profile][reference] = figures(*sides, steps, "", {}, say)
+                if kept:
+                    found[profile][reference]["kept"] = figures(*sides, steps, ", memory kept", KEPT, say)
+        return found
 
 
 def fastest_setting(model: str, say: Say) -> str:
@@ -46,13 +57,12 @@ def fastest_setting(model: str, say: Say) -> str:
 
 
 def figures(
-    profile: str, reference: str, steps: int, dtype: str, setting: str, model: str, say: Say
-) -> dict[str, float]:
+    our_wish: Told, their_wish: Told, steps: int, which: str, their_environment: Mapping[str, str], say: Say
+) -> dict[str, Any]:
     """One cell of the table."""
-    wish = {"profile": profile, "reference": reference, "batch": BATCH, "steps": WARM_UP + steps}
-    ours = Side("benchmarks.dpo_ours", {**wish, "dtype": dtype})
-    theirs = Side("benchmarks.dpo_trl", {**wish, "model": model, "setting": setting})
-    paired = take_turns(ours, theirs, warm_up=WARM_UP, steps=steps)
+    ours = Side("benchmarks.dpo_ours", our_wish)
+    theirs = Side("benchmarks.dpo_trl", their_wish, their_environment)
+    paired = take_turns(ours, theirs, steps=steps)
     refuse_unlike(paired)
     found = {
         "ours_pairs_per_second": BATCH / median(paired.ours),
@@ -63,8 +73,9 @@ def figures(
         "memory_ratio": paired.ours_bytes / paired.theirs_bytes,
     }
     say(
-        f"{profile}, {reference}: {found['ours_pairs_per_second']:.2f} against {found['trl_pairs_per_second']:.2f} "
-        f"pairs/s ({found['speedup']:.2f}×), {paired.ours_bytes / 1e9:.1f} against {paired.theirs_bytes / 1e9:.1f} GB"
+        f"{our_wish['profile']}, {our_wish['reference']}{which}: {found['ours_pairs_per_second']:.2f} against "
+        f"{found['trl_pairs_per_second']:.2f} pairs/s ({found['speedup']:.2f}×), {paired.ours_bytes / 1e9:.1f} against "
+        f"{paired.theirs_bytes / 1e9:.1f} GB"
     )
     return found
 

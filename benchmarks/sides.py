@@ -1,7 +1,8 @@
-"""Two processes that take their steps in turn, so that what disturbs one disturbs the other.
+"""Two processes that take turns of a few steps, so that what disturbs one disturbs the other.
 
 A side is a module that is run with one JSON argument: it builds what it needs, says that it is ready, and takes one
-step whenever it is told to. Its memory is what its process holds while it steps.
+step whenever it is told to. Its memory is what its process holds while it steps. The first step of a turn does not
+count: a process that waited has lost its caches, and on a virtual machine pages that lay idle may be gone too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from typing import Any, NamedTuple
 import psutil
 
 EVERY_SECONDS = 0.02
+IN_A_TURN = 3  # steps that count
+# What `kept_memory` does for us, said to another process's glibc: TRL does not do it by itself.
+KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 Told = dict[str, Any]
 
 
@@ -49,11 +53,16 @@ class Turns:
 class Side:
     """The other end: one process that steps when told to."""
 
-    def __init__(self, module: str, wish: Mapping[str, Any]) -> None:
+    def __init__(self, module: str, wish: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
         self.module, self._wish = module, json.dumps(wish)
-        command = [sys.executable, "-m", module, self._wish]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, self._wish],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
         self.peak_bytes, self._over = 0, threading.Event()
         self._read()  # it is ready
         self._sampler = threading.Thread(target=self._sample, daemon=True)
@@ -90,9 +99,9 @@ class Side:
 
 
 class Paired(NamedTuple):
-    """What two sides took for the same steps, warm-up left out."""
+    """What two sides took for the same steps, those that do not count left out."""
 
-    first: tuple[Told, Told]  # of both sides, warm-up or not
+    first: tuple[Told, Told]  # of both sides, whether it counts or not
     ours: list[Told]
     theirs: list[Told]
     ours_bytes: int
@@ -105,15 +114,20 @@ class Paired(NamedTuple):
         return float(statistics.median(ratios))
 
 
-def take_turns(ours: Side, theirs: Side, *, warm_up: int, steps: int) -> Paired:
-    """Step both in turn; the first `warm_up` steps of each do not count, but for memory."""
-    told = [(ours.step(), theirs.step()) for _ in range(warm_up + steps)]
+def turns_of(steps: int) -> list[int]:
+    """How many steps each turn takes, the one that does not count included."""
+    return [1 + min(IN_A_TURN, steps - start) for start in range(0, steps, IN_A_TURN)]
+
+
+def take_turns(ours: Side, theirs: Side, *, steps: int) -> Paired:
+    """Let both take `turns_of(steps)` in turn."""
+    turns = [([ours.step() for _ in range(turn)], [theirs.step() for _ in range(turn)]) for turn in turns_of(steps)]
     ours.end()
     theirs.end()
     return Paired(
-        first=told[0],
-        ours=[o for o, _ in told[warm_up:]],
-        theirs=[t for _, t in told[warm_up:]],
+        first=(turns[0][0][0], turns[0][1][0]),
+        ours=[told for mine, _ in turns for told in mine[1:]],
+        theirs=[told for _, other in turns for told in other[1:]],
         ours_bytes=ours.peak_bytes,
         theirs_bytes=theirs.peak_bytes,
     )

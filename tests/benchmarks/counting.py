@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
-from benchmarks.sides import Turns
+from benchmarks.sides import KEPT, Turns
 
 if __name__ == "__main__":
     turns, start = Turns(), json.loads(sys.argv[1])["start"]
@@ -13,5 +14,5 @@ if __name__ == "__main__":
     turns.wait()
     while True:
         start += 1
-        turns.tell(loss=start)
+        turns.tell(loss=start, environment={name: os.environ.get(name) for name in KEPT})
         turns.wait()

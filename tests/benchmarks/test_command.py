@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import PARTS, parse
+from benchmarks.__main__ import PARTS, known, parse, update
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,14 @@ def test_every_part_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("trl")
     monkeypatch.setattr(sys, "argv", ["benchmarks", *PARTS])
     assert parse().parts == list(PARTS)
+
+
+def test_figures_of_other_parts_stay_where_the_machine_is_the_same(tmp_path: Path) -> None:
+    before = {"machine": {"threads": 2}, "dpo_step": {"short": {"speedup": 5.0}}, "ceiling": {"share": 0.7}}
+    file = tmp_path / "latest.json"
+    file.write_text(json.dumps(before))
+    found = known(file, {"threads": 2})
+    update(found, {"dpo_step": {"chat": {"speedup": 3.0}}})
+    assert found == {**before, "dpo_step": {"short": {"speedup": 5.0}, "chat": {"speedup": 3.0}}}
+    assert known(file, {"threads": 4}) == {"machine": {"threads": 4}}
+    assert known(tmp_path / "missing.json", {"threads": 4}) == {"machine": {"threads": 4}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.dpo_step import refuse_unlike
-from benchmarks.sides import Paired, Side, median, take_turns
+from benchmarks.sides import KEPT, Paired, Side, median, take_turns, turns_of
 
 COUNTING = "tests.benchmarks.counting"
 
@@ -24,12 +24,19 @@ def paired(ours: list[float], theirs: list[float], *, loss: float = 0.7) -> Pair
     )
 
 
-def test_sides_step_in_turn_and_the_warm_up_does_not_count() -> None:
-    found = take_turns(Side(COUNTING, {"start": 0}), Side(COUNTING, {"start": 10}), warm_up=1, steps=2)
-    assert [one["loss"] for one in found.ours] == [2, 3]
-    assert [one["loss"] for one in found.theirs] == [12, 13]
+def test_sides_take_turns_and_the_first_step_of_each_does_not_count() -> None:
+    found = take_turns(Side(COUNTING, {"start": 0}), Side(COUNTING, {"start": 10}), steps=5)
+    assert turns_of(5) == [4, 3]
+    assert [one["loss"] for one in found.ours] == [2, 3, 4, 6, 7]
+    assert [one["loss"] for one in found.theirs] == [12, 13, 14, 16, 17]
     assert found.first[0]["loss"] == 1
     assert min(found.ours_bytes, found.theirs_bytes) > 1_000_000  # a Python process
+
+
+def test_a_side_is_told_to_keep_its_memory() -> None:
+    side = Side(COUNTING, {"start": 0}, KEPT)
+    assert side.step()["environment"] == KEPT
+    side.end()
 
 
 def test_a_side_that_fails_says_how_to_see_why() -> None:
