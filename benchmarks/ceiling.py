@@ -19,6 +19,7 @@ from benchmarks.profiles import PROFILES, dpo_stage, dtype_named, load, planned,
 from harness.resolution import MICRO_BATCH_TOKENS
 from harness.training.budget import Work, training_flops, work_of
 from harness.training.machine import seconds_of
+from harness.training.mixed_precision import MixedPrecision
 from harness.training.reference import Frozen
 from harness.training.train import Execution, accumulate, start_optimizer, update
 from models.architecture import Architecture
@@ -49,6 +50,7 @@ def shares(policy: Decoder, rows: Sequence[Row], steps: int, dtype: torch.dtype)
     """Steps and the ceiling timed in turn; medians."""
     terms = terms_of(policy.architecture, 1, rows, BATCH)
     plan, optimizer = planned(terms, WARM_UP + steps), start_optimizer(policy, rate=0.0)
+    trained = MixedPrecision(policy, dtype)
     execution = Execution(dtype=dtype, micro_batch_tokens=MICRO_BATCH_TOKENS)
     reference = Frozen(dict.fromkeys(plan.pairs, (0.0, 0.0)), policy.device)
     passes, updates, ceilings = [], [], []
@@ -56,10 +58,10 @@ def shares(policy: Decoder, rows: Sequence[Row], steps: int, dtype: torch.dtype)
         batch = [rows[i] for i in step.pairs]
         flops = training_flops(policy.architecture, batch)
         started = time.perf_counter()
-        accumulate(policy, dpo_stage().objective, step.pairs, batch, reference, execution)
+        accumulate(trained, dpo_stage().objective, step.pairs, batch, reference, execution)
         spent = time.perf_counter() - started
         passes.append(flops / spent)
-        updates.append(flops / (spent + seconds_of(lambda: update(policy, optimizer))))
+        updates.append(flops / (spent + seconds_of(lambda: update(trained, optimizer))))
         works = [work_of([batch[i] for i in part]) for part in batches(batch, MICRO_BATCH_TOKENS)]
         ceilings.append(ceiling(policy.architecture, works, dtype))
     rate, whole, top = (statistics.median(x[WARM_UP:]) for x in (passes, updates, ceilings))

@@ -49,6 +49,7 @@ class Adapted(Decoder):
         self.architecture, self.scale = architecture, scale
         self.body = body_of(model)
         self.untied_head = None if architecture.tied else model.get_output_embeddings()
+        self.head_gradient = None
         self.whole = (model,)  # for saving; in a tuple, so that only what is above is trained
 
     @property

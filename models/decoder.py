@@ -34,6 +34,7 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(Block(a) for _ in range(a.depth))
         self.norm = Norm(a, a.width)
         self.untied_head = None if a.tied else nn.Linear(a.width, a.vocabulary, bias=False)
+        self.head_gradient: Tensor | None = None  # memory that backward passes write the head's gradient to
 
     @property
     def head(self) -> Tensor:
@@ -50,7 +51,7 @@ class Decoder(nn.Module):
         """Final normed hidden states (N, D), and the residual stream after each block in `keep`; both float32."""
         assert tokens_N.shape == positions_N.shape
         # A tied head gives its matrix a gradient anyway, and rows add to that without a second matrix of zeros.
-        x_ND = F.embedding(tokens_N, self.embedding.weight, sparse=self.untied_head is None).float()
+        x_ND = F.embedding(tokens_N, self.embedding.weight, sparse=self.architecture.tied).float()
         if self.architecture.scaled_embedding:
             x_ND = x_ND * math.sqrt(self.architecture.width)
         rotation = None

@@ -25,13 +25,18 @@ def sum_logps(decoder: Decoder, batch: Packed, *, dtype: torch.dtype) -> Tensor:
 def token_logps(decoder: Decoder, batch: Packed, *, dtype: torch.dtype) -> Tensor:
     """log π of each response token, (M,) float32 nats."""
     hidden_ND, _ = decoder(batch.tokens_N, batch.positions_N, batch.attend, dtype=dtype)
-    return target_logps(hidden_ND, decoder.head, batch, dtype=dtype)
+    return target_logps(hidden_ND, decoder.head, batch, dtype=dtype, gradient_VD=decoder.head_gradient)
 
 
-def target_logps(hidden_ND: Tensor, head_VD: Tensor, batch: Packed, *, dtype: torch.dtype) -> Tensor:
-    """log π of each response token from final hidden states and the LM head, (M,) float32 nats."""
+def target_logps(
+    hidden_ND: Tensor, head_VD: Tensor, batch: Packed, *, dtype: torch.dtype, gradient_VD: Tensor | None = None
+) -> Tensor:
+    """log π of each response token from final hidden states and the LM head, (M,) float32 nats.
+
+    `gradient_VD`: memory for the head's gradient, which is then an alias of it.
+    """
     hidden_MD = hidden_ND.index_select(0, batch.sources_M).to(dtype)
-    logps: Tensor = _TargetLogps.apply(hidden_MD, head_VD.to(dtype), batch.targets_M)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    logps: Tensor = _TargetLogps.apply(hidden_MD, head_VD.to(dtype), batch.targets_M, gradient_VD)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return logps
 
 
@@ -47,7 +52,7 @@ class _TargetLogps(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, hidden_MD, head_VD, targets_M):  # type: ignore[no-untyped-def]  # torch's signature is untyped
+    def forward(ctx, hidden_MD, head_VD, targets_M, gradient_VD):  # type: ignore[no-untyped-def]  # torch's signature is untyped
         pieces, norms, last = [], [], None
         for hidden, targets in zip(hidden_MD.split(CHUNK), targets_M.split(CHUNK), strict=True):
             last = (hidden @ head_VD.T).float()
@@ -58,6 +63,7 @@ class _TargetLogps(torch.autograd.Function):
             pieces.append((target - top)[:, 0])
             norms.append(top)
         ctx.save_for_backward(hidden_MD, head_VD, targets_M, torch.cat(norms))
+        ctx.gradient = gradient_VD
         ctx.last = last.div_(norm) if any(ctx.needs_input_grad) and last is not None else None
         return torch.cat(pieces)
 
@@ -65,7 +71,12 @@ class _TargetLogps(torch.autograd.Function):
     def backward(ctx, grad_M):  # type: ignore[no-untyped-def]
         hidden_MD, head_VD, targets_M, norms_M1 = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden_MD)
-        grad_head = None  # an adapter leaves the head frozen: it needs no gradient then, nor the memory for one
+        # An adapter leaves the head frozen: it needs no gradient then, nor the memory for one.
+        grad_head = (
+            (ctx.gradient if ctx.gradient is not None else torch.empty_like(head_VD))
+            if ctx.needs_input_grad[1]
+            else None
+        )
         softmax, ctx.last = ctx.last, None
         for start in reversed(range(0, len(hidden_MD), CHUNK)):
             part = slice(start, start + CHUNK)
@@ -74,11 +85,12 @@ class _TargetLogps(torch.autograd.Function):
             slope = softmax.mul_(-grad_M[part, None]).scatter_add_(1, targets_M[part, None], grad_M[part, None])
             softmax, slope = None, slope.to(hidden_MD.dtype)
             grad_hidden[part] = slope @ head_VD
-            if ctx.needs_input_grad[1]:
-                grad_head = (
-                    slope.T @ hidden_MD[part] if grad_head is None else grad_head.addmm_(slope.T, hidden_MD[part])
+            if grad_head is not None:
+                last = part.stop >= len(hidden_MD)
+                torch.mm(slope.T, hidden_MD[part], out=grad_head) if last else grad_head.addmm_(
+                    slope.T, hidden_MD[part]
                 )
-        return grad_hidden, grad_head, None
+        return grad_hidden, None if grad_head is None else grad_head.detach(), None, None
 
 
 class Divergence(NamedTuple):

@@ -85,7 +85,7 @@ def with_adapter(base: Decoder, lora: Lora, *, seed: int = 0) -> Decoder:
     """A policy that computes what the base does until it is trained. The base's weights are shared, and stay frozen."""
     assert not adapters(base), "one adapter goes on through all stages"
     chosen = lora.projections(base.architecture)
-    policy = _sharing(base, list(base.requires_grad_(False).parameters()))
+    policy = sharing(base, list(base.requires_grad_(False).parameters()))
     draw = torch.Generator().manual_seed(seed)
     for block in policy.blocks:
         for matrix in dict.fromkeys(p.matrix for p in chosen):
@@ -118,10 +118,10 @@ def own_weights(decoder: nn.Module) -> dict[str, nn.Parameter]:
 def twin(decoder: Decoder) -> Decoder:
     """A frozen copy of what training changes; what an adapter leaves frozen is shared."""
     mine = {id(weight) for weight in own_weights(decoder).values()}
-    return _sharing(decoder, [w for w in decoder.parameters() if id(w) not in mine]).requires_grad_(False)
+    return sharing(decoder, [w for w in decoder.parameters() if id(w) not in mine]).requires_grad_(False)
 
 
-def _sharing(decoder: Decoder, weights: list[nn.Parameter]) -> Decoder:
+def sharing(decoder: Decoder, weights: list[nn.Parameter]) -> Decoder:
     """A copy in which these weights are the same tensors."""
     return copy.deepcopy(decoder, {id(weight): weight for weight in weights})
 

@@ -30,6 +30,7 @@ from evals.divergence import measure_samples
 from evals.rewards import measure_pairs, reward_scores
 from harness.recipes.recipe import Logps, Objective, Stage
 from harness.recipes.registry import Choice, choose
+from harness.training.mixed_precision import MixedPrecision
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
 from harness.training.train import Execution, accumulate
 from models.architecture import Architecture
@@ -88,7 +89,9 @@ def step(
         weight.requires_grad_(True)
     execution = Execution(dtype=torch.float32, micro_batch_tokens=micro)
     rows = rows_of(stage, ROWS)
-    loss, metrics = accumulate(trained, stage.objective, range(len(rows)), rows, reference, execution)
+    loss, metrics = accumulate(
+        MixedPrecision(trained, execution.dtype), stage.objective, range(len(rows)), rows, reference, execution
+    )
     return loss, metrics, torch.cat([p.grad.flatten() for p in trained.parameters() if p.grad is not None])
 
 
@@ -209,7 +212,9 @@ def packed_step(policy: Decoder, rows: list[Row], reference_B2: Tensor, micro: i
     table = {i: (chosen, rejected) for i, (chosen, rejected) in enumerate(reference_B2.tolist())}
     reference, execution = Frozen(table, policy.device), Execution(dtype=torch.float32, micro_batch_tokens=micro)
     objective = choose(["dpo-beta0.1"])[0].stages[-1].objective
-    loss, _ = accumulate(policy, objective, range(len(rows)), rows, reference, execution)
+    loss, _ = accumulate(
+        MixedPrecision(policy, execution.dtype), objective, range(len(rows)), rows, reference, execution
+    )
     return Step(loss, gradient_of(policy), pair_logps(policy, rows, torch.float32))
 
 

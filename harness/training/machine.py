@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from harness.recipes.recipe import Stage
 from harness.training.budget import UPDATE_BYTES
+from harness.training.mixed_precision import MixedPrecision
 from harness.training.plan import Terms, plan_stage
 from harness.training.train import Execution, accumulate, start_optimizer, update
 from models.decoder import Decoder
@@ -67,15 +68,16 @@ def calibrate(policy: Decoder, terms: Terms, stage: Stage, execution: Execution)
     The weights themselves are stepped on with a learning rate of zero, so they do not change.
     """
     optimizer = start_optimizer(policy, rate=0.0)
+    trained = MixedPrecision(policy, execution.dtype)
     plan = plan_stage(terms, stage, budget=(WARM_UP_STEPS + TIMED_STEPS) * terms.batch_pairs, in_pairs=True, seed=0)
     rows = terms.rows(stage)
     training, updating, flops = [], [], []
     for step in plan.steps:
         batch = [rows[i] for i in step.pairs]
         training.append(
-            seconds_of(lambda b=batch, p=step.pairs: accumulate(policy, stage.objective, p, b, None, execution))  # type: ignore[misc]
+            seconds_of(lambda b=batch, p=step.pairs: accumulate(trained, stage.objective, p, b, None, execution))  # type: ignore[misc]
         )
-        updating.append(seconds_of(lambda: update(policy, optimizer)))
+        updating.append(seconds_of(lambda: update(trained, optimizer)))
         flops.append(step.cost.policy)
     policy.requires_grad_(False)
     policy.zero_grad(set_to_none=True)

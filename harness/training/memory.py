@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ SPARED = 0.1  # of what the machine has left, for what else goes on there
 _UNITS = {"mb": 1e6, "gb": 1e9, "mib": 2**20, "gib": 2**30}
 _EXAMPLES = "write 6GB, 1.5GiB, 800MB, or auto for what this machine has left"
 _CGROUPS = Path("/sys/fs/cgroup")
+GROWTH = 1.25  # of what a step left behind: more of it is holes, and goes back
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # mallopt(3)
 
 
@@ -127,8 +128,28 @@ class PeakMemory:
                 return
 
 
+class KeptMemory:
+    """Memory that stays with the process, within bounds."""
+
+    def __init__(self, give_back: Callable[[], object]) -> None:
+        self._give_back = give_back
+        self._most: float | None = None
+
+    def settle(self, held: int) -> None:
+        """After each step, which left the process with `held` bytes: give back what is free where they have grown.
+
+        glibc before 2.38 does not take an aligned block from a hole of just its size, so holes grow in number: tens of
+        megabytes a step were seen.
+        """
+        if self._most is None:
+            self._most = GROWTH * held
+        elif held > self._most:
+            self._give_back()
+            self._most = None
+
+
 @contextmanager
-def kept_memory() -> Iterator[None]:
+def kept_memory() -> Iterator[KeptMemory]:
     """Within, what is freed stays with the process and is used again; it is given back at the end.
 
     Each step frees and takes the same gigabytes, and the first touch of a page costs far more than its use: up to
@@ -139,7 +160,7 @@ def kept_memory() -> Iterator[None]:
         heap.mallopt(_MMAP_MAX, 0)
         heap.mallopt(_TRIM_THRESHOLD, -1)
     try:
-        yield
+        yield KeptMemory(lambda: heap.malloc_trim(0) if heap is not None else None)
     finally:
         if heap is not None:  # what glibc settles on by itself once large blocks were freed
             heap.mallopt(_MMAP_MAX, 65536)

@@ -19,7 +19,8 @@ from harness.errors import HarnessError
 from harness.recipes.recipe import Logps, Objective, Stage
 from harness.records import TrainStep
 from harness.training.budget import useful_tokens
-from harness.training.memory import PeakMemory, kept_memory
+from harness.training.memory import PeakMemory, held_bytes, kept_memory
+from harness.training.mixed_precision import MixedPrecision
 from harness.training.plan import StagePlan, Step
 from harness.training.reference import ReferenceLogps
 from models.decoder import Decoder
@@ -72,14 +73,15 @@ def train_stage(
 ) -> Spent:
     """Train `policy` in place, step by step as planned; `number` is the stage's own, for the log."""
     optimizer = start_optimizer(policy, stage.learning_rate)
+    trained = MixedPrecision(policy, execution.dtype)
     log: list[TrainStep] = []
     seconds, tokens = 0.0, 0
-    with kept_memory(), PeakMemory(policy.device) as memory:
+    with kept_memory() as kept, PeakMemory(policy.device) as memory:
         for count, step in enumerate(plan.steps, 1):
             started = time.perf_counter()
             batch = [rows[i] for i in step.pairs]
             rate = stage.learning_rate * schedule((step.spent_before + step.spent_after) / 2)
-            outcome = _take_step(policy, optimizer, stage.objective, step, batch, reference, execution, rate)
+            outcome = _take_step(trained, optimizer, stage.objective, step, batch, reference, execution, rate)
             if reference is not None and step.refreshes:
                 reference.refresh(policy, plan.alpha)
             seconds += time.perf_counter() - started
@@ -90,6 +92,7 @@ def train_stage(
             _refuse_no_number(stage.objective, line)
             log.append(line)
             on_step(line)
+            kept.settle(held_bytes(policy.device))
     policy.requires_grad_(False)
     return Spent(steps=tuple(log), device_seconds=seconds, peak_bytes=memory.peak_bytes)
 
@@ -116,7 +119,7 @@ def schedule(spent: float) -> float:
 
 
 def _take_step(
-    policy: Decoder,
+    policy: MixedPrecision,
     optimizer: torch.optim.Optimizer,
     objective: Objective,
     step: Step,
@@ -130,18 +133,20 @@ def _take_step(
         group["lr"] = rate
     norm = unless_out_of_memory(lambda: update(policy, optimizer))
     if norm is None:
+        count = sum(weight.numel() for weight in own_weights(policy.masters).values())
         raise OutOfMemoryError(
-            f"out of memory: the optimizer of {sum(w.numel() for w in own_weights(policy).values()):,} weights does "
+            f"out of memory: the optimizer of {count:,} weights does "
             "not fit: choose a smaller model, train an adapter (--adapter lora:r=16), or free memory"
         )
     return {"loss": losses, "grad_norm": norm, **metrics}
 
 
-def update(policy: Decoder, optimizer: torch.optim.Optimizer) -> float:
+def update(policy: MixedPrecision, optimizer: torch.optim.Optimizer) -> float:
     """What ends a training step: clip, step, and let the gradients go; their norm before."""
-    norm = clip_gradients(policy)
+    norm = clip_gradients(policy.masters)
     optimizer.step()
-    optimizer.zero_grad(set_to_none=True)  # so that no gradients are held while the next step reads its first rows
+    policy.zero_grad()
+    policy.refresh()
     return norm
 
 
@@ -155,7 +160,7 @@ def clip_gradients(policy: Decoder) -> float:
 
 
 def accumulate(
-    policy: Decoder,
+    policy: MixedPrecision,
     objective: Objective,
     pairs: Sequence[int],
     batch: Sequence[Row],
@@ -176,7 +181,7 @@ def accumulate(
         total, seen = 0.0, []
         for part in batches(batch, execution.room.most):
             rows = [batch[i] for i in part]
-            logps = _logps(policy, objective, [pairs[i] for i in part], rows, reference, execution.dtype)
+            logps = _logps(policy.computing, objective, [pairs[i] for i in part], rows, reference, execution.dtype)
             loss_B = objective.loss(logps)
             assert loss_B.shape == (len(rows),), f"{objective.name}: a loss gives (B,), not {tuple(loss_B.shape)}"
             loss = loss_B.sum() / count
@@ -186,7 +191,7 @@ def accumulate(
         return total, _metrics(objective, seen)
 
     while (found := unless_out_of_memory(all_parts)) is None:
-        policy.zero_grad(set_to_none=True)
+        policy.zero_grad()
         execution.room.halve("a micro-batch", useful_tokens(rows), len(rows))
     return found
 

@@ -13,7 +13,16 @@ import torch
 
 from harness.errors import HarnessError
 from harness.training import memory as module
-from harness.training.memory import EVERY_SECONDS, PeakMemory, available_bytes, kept_memory, memory_limit, parse_memory
+from harness.training.memory import (
+    EVERY_SECONDS,
+    GROWTH,
+    KeptMemory,
+    PeakMemory,
+    available_bytes,
+    kept_memory,
+    memory_limit,
+    parse_memory,
+)
 
 CPU = torch.device("cpu")
 
@@ -85,3 +94,12 @@ def test_freed_memory_is_kept_within_and_given_back_after() -> None:
         held = process.memory_info().rss
         assert held > before + size // 2
     assert process.memory_info().rss < held - size // 2
+
+
+def test_what_holes_have_grown_to_is_given_back() -> None:
+    """Measured by what the first step left, then by what the first step after giving back left."""
+    given_back: list[int] = []
+    kept = KeptMemory(lambda: given_back.append(1))
+    for held, times in ((100, 0), (110, 0), (GROWTH * 100, 0), (126, 1), (120, 1), (149, 1), (151, 2)):
+        kept.settle(int(held))
+        assert len(given_back) == times

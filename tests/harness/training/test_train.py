@@ -14,6 +14,7 @@ from torch import Tensor
 from harness.recipes.recipe import Logps, Objective, Stage
 from harness.recipes.registry import choose
 from harness.records import TrainStep
+from harness.training.mixed_precision import MixedPrecision
 from harness.training.plan import StagePlan, Terms, plan_stage
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
 from harness.training.train import Execution, TrainingDivergedError, accumulate, schedule, train_stage
@@ -263,7 +264,9 @@ def gradient_of(micro: int, most: int, told: list[str]) -> tuple[float, dict[str
     execution = Execution(dtype=torch.float32, micro_batch_tokens=micro, tell=told.append)
     objective = stage_of("dpo-soft-reference").objective
     reference = Scarce(decoder_of(seed=2), most)
-    loss, metrics = accumulate(policy, objective, range(len(ROWS)), ROWS, reference, execution)
+    loss, metrics = accumulate(
+        MixedPrecision(policy, execution.dtype), objective, range(len(ROWS)), ROWS, reference, execution
+    )
     found = torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
     return loss, metrics, found, execution
 
@@ -303,7 +306,7 @@ def test_a_backward_pass_that_fails_midway_leaves_nothing() -> None:
     def step(objective: Objective, told: list[str]) -> Tensor:
         policy, rows = decoder_of(seed=1).requires_grad_(True), chosen_rows(ROWS)
         execution = Execution(dtype=torch.float32, micro_batch_tokens=2048, tell=told.append)
-        accumulate(policy, objective, range(len(rows)), rows, None, execution)
+        accumulate(MixedPrecision(policy, execution.dtype), objective, range(len(rows)), rows, None, execution)
         return torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
 
     told: list[str] = []

@@ -1,0 +1,72 @@
+"""Float32 masters beside the matrices that are multiplied (mixed precision, arXiv:1710.03740).
+
+AdamW steps on the masters; passes read a copy of each matrix in a narrower dtype, cast once a step and not once a
+micro-batch. A copy's gradient is added to its master's in float32 as soon as it is there, in memory that is taken once:
+what each step takes anew and frees costs first touches and, where memory is kept (memory.py), leaves holes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from models.adapted import Adapted
+from models.decoder import Decoder
+from models.low_rank import sharing
+
+
+class MixedPrecision:
+    """A policy to train: `masters`, and `computing`, what passes go through. One and the same in float32."""
+
+    def __init__(self, masters: Decoder, dtype: torch.dtype) -> None:
+        """Made when it is known which of the masters need gradients. What is no matrix is shared, in float32."""
+        self.masters = self.computing = masters
+        self._copies: list[tuple[Tensor, Tensor]] = []  # master and copy
+        # transformers' own code casts by itself.
+        if dtype == torch.float32 or isinstance(masters, Adapted):
+            return
+        self.computing = sharing(masters, list(masters.parameters()))
+        if self.computing.untied_head is None:
+            self.computing.untied_head = nn.Linear(1, 1, bias=False, device="meta")
+            self.computing.untied_head.weight = self.computing.embedding.weight
+        for layer in self.computing.modules():
+            if isinstance(layer, nn.Linear):
+                layer.weight = self._copy(layer.weight, dtype)
+        if self.computing.head.requires_grad:
+            self.computing.head_gradient = torch.empty_like(self.computing.head)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients, also those that a backward pass left when it failed."""
+        self.masters.zero_grad(set_to_none=True)
+        for _, copy in self._copies:
+            copy.grad = None
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Cast the masters again: they have changed."""
+        for master, copy in self._copies:
+            copy.copy_(master)
+
+    def _copy(self, master: Tensor, dtype: torch.dtype) -> nn.Parameter:
+        copy = nn.Parameter(master.detach().to(dtype), requires_grad=master.requires_grad)
+        self._copies.append((master, copy))
+        if copy.requires_grad:
+            copy.register_post_accumulate_grad_hook(_adding_to(master))
+        return copy
+
+
+def _adding_to(master: Tensor) -> Callable[[Tensor], None]:
+    """Moves a copy's gradient to its master; the first of a step takes the place of the last step's."""
+    total = torch.empty_like(master)
+
+    def move(copy: Tensor) -> None:
+        assert copy.grad is not None
+        if master.grad is None:
+            master.grad = total.copy_(copy.grad)
+        else:
+            master.grad.add_(copy.grad)
+        copy.grad = None
+
+    return move

@@ -1,0 +1,91 @@
+"""Copies in bfloat16 compute what casting at each use computes, and masters get the gradient."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from harness.training.mixed_precision import MixedPrecision
+from harness.training.train import start_optimizer, update
+from models.decoder import Decoder
+from models.logprobs import sum_logps
+from models.lora import parse_lora
+from models.low_rank import own_weights, with_adapter
+from models.packing import Row, pack
+from tests.tiny import LLAMA, decoder_of
+
+HALF = torch.bfloat16
+
+
+def row(prompt: int, *responses: int) -> Row:
+    return Row(prompt=tuple(range(prompt)), responses=tuple(tuple(range(7, 7 + n)) for n in responses))
+
+
+BATCHES = [[row(5, 3, 4)], [row(9, 2, 2), row(4, 6, 1)]]  # micro-batches of a step
+
+
+def gradients(masters: Decoder) -> dict[str, torch.Tensor]:
+    return {name: w.grad.clone() for name, w in masters.named_parameters() if w.grad is not None}
+
+
+def backward(decoder: Decoder, batches: list[list[Row]]) -> list[torch.Tensor]:
+    logps = [sum_logps(decoder, pack(rows), dtype=HALF) for rows in batches]
+    for logps_R in logps:
+        logps_R.sum().backward()
+    return [logps_R.detach() for logps_R in logps]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_log_probs_and_gradients_are_those_of_casting_at_each_use(tied: bool) -> None:
+    plain = decoder_of(replace(LLAMA, tied=tied)).requires_grad_(True)
+    trained = MixedPrecision(copy.deepcopy(plain), HALF)
+    for found, wanted in zip(backward(trained.computing, BATCHES), backward(plain, BATCHES), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    found, wanted = gradients(trained.masters), gradients(plain)
+    assert found.keys() == wanted.keys()
+    for name in wanted:
+        assert found[name].dtype == torch.float32
+        torch.testing.assert_close(found[name], wanted[name], rtol=1e-5, atol=1e-5)
+    assert not any(w.grad is not None and w.dtype == HALF for w in trained.computing.parameters())
+
+
+def test_a_gradient_does_not_go_on_into_the_next_step() -> None:
+    trained = MixedPrecision(decoder_of().requires_grad_(True), HALF)
+    backward(trained.computing, BATCHES)
+    once = gradients(trained.masters)
+    trained.zero_grad()
+    assert not gradients(trained.masters)
+    backward(trained.computing, BATCHES)
+    assert all(torch.equal(once[name], again) for name, again in gradients(trained.masters).items())
+
+
+def test_an_update_reaches_the_copies() -> None:
+    masters = decoder_of()
+    optimizer = start_optimizer(masters, rate=0.1)
+    trained = MixedPrecision(masters, HALF)
+    backward(trained.computing, BATCHES)
+    assert math.isfinite(update(trained, optimizer))
+    for rows in BATCHES:
+        found, wanted = (sum_logps(d, pack(rows), dtype=HALF) for d in (trained.computing, masters))
+        assert torch.equal(found, wanted)
+
+
+def test_beside_an_adapter_matrices_are_cast_once_and_only_the_adapter_learns() -> None:
+    policy = with_adapter(decoder_of(), parse_lora("lora:r=2"))
+    start_optimizer(policy, rate=0.1)
+    trained = MixedPrecision(policy, HALF)
+    backward(trained.computing, BATCHES)
+    learning = gradients(policy).keys()
+    assert learning == own_weights(policy).keys()
+    assert trained.computing.head_gradient is None
+    assert trained.computing.blocks[0].qkv.weight.dtype == HALF
+    assert policy.blocks[0].qkv.weight.dtype == torch.float32
+
+
+def test_in_float32_nothing_is_copied() -> None:
+    policy = decoder_of()
+    assert MixedPrecision(policy, torch.float32).computing is policy
