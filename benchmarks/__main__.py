@@ -42,7 +42,9 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all of them, if left out")
-    parser.add_argument("--profiles", nargs="+", choices=PROFILES, default=list(PROFILES))
+    parser.add_argument(
+        "--profiles", nargs="+", choices=PROFILES, default=list(PROFILES), help="of dpo_step and ceiling"
+    )
     parser.add_argument("--references", nargs="+", choices=["cached", "live"], default=["cached", "live"])
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each side; the median counts")
     parser.add_argument("--rounds", type=int, default=1, help="of whole_bench; the median counts")
@@ -81,8 +83,9 @@ def part(name: str, asked: argparse.Namespace, dtype: str, say: Callable[[str], 
         return whole_bench.compare(asked.pairs, asked.prompts, asked.rounds, dtype, asked.trl_setting, say)
     if name == "growth":
         return growth.compare(dtype, say)
-    compare = generation.compare if name == "generation" else ceiling.compare
-    return compare(asked.steps, dtype, say)
+    if name == "ceiling":
+        return ceiling.compare(asked.profiles, asked.steps, dtype, say)
+    return generation.compare(asked.steps, dtype, say)
 
 
 def known(file: Path, here: dict[str, Any]) -> dict[str, Any]:

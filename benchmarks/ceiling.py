@@ -15,10 +15,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from benchmarks.profiles import PROFILES, dpo_stage, dtype_named, load, planned, rows_of, terms_of
+from benchmarks.profiles import dpo_stage, dtype_named, load, planned, rows_of, terms_of
 from harness.resolution import MICRO_BATCH_TOKENS
 from harness.training.budget import Work, training_flops, work_of
 from harness.training.machine import seconds_of
+from harness.training.memory import kept_memory
 from harness.training.mixed_precision import MixedPrecision
 from harness.training.reference import Frozen
 from harness.training.train import Execution, accumulate, start_optimizer, update
@@ -31,11 +32,11 @@ BATCH = 16
 WARM_UP = 2
 
 
-def compare(steps: int, dtype: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """profile → share of the ceiling, with and without the optimizer's own time."""
+def compare(profiles: Sequence[str], steps: int, dtype: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """profile → share of the ceiling, with and without the optimizer's own time; `share` is that of short pairs."""
     model, tokens = load()
     found: dict[str, Any] = {}
-    for profile in PROFILES:
+    for profile in profiles:
         rows = rows_of(profile, tokens, (WARM_UP + steps) * BATCH)
         found[profile] = shares(copy.deepcopy(model), rows, steps, dtype_named(dtype))
         one = found[profile]
@@ -43,7 +44,7 @@ def compare(steps: int, dtype: str, say: Callable[[str], None]) -> dict[str, Any
             f"{profile}: {one['gflops_per_second']:.0f} of {one['ceiling_gflops_per_second']:.0f} GFLOP/s, "
             f"{one['share']:.0%} ({one['share_with_update']:.0%} with AdamW)"
         )
-    return {"share": found["short"]["share"], **found}
+    return {"share": found["short"]["share"], **found} if "short" in found else found
 
 
 def shares(policy: Decoder, rows: Sequence[Row], steps: int, dtype: torch.dtype) -> dict[str, float]:
@@ -54,16 +55,17 @@ def shares(policy: Decoder, rows: Sequence[Row], steps: int, dtype: torch.dtype)
     execution = Execution(dtype=dtype, micro_batch_tokens=MICRO_BATCH_TOKENS)
     reference = Frozen(dict.fromkeys(plan.pairs, (0.0, 0.0)), policy.device)
     passes, updates, ceilings = [], [], []
-    for step in plan.steps:
-        batch = [rows[i] for i in step.pairs]
-        flops = training_flops(policy.architecture, batch)
-        started = time.perf_counter()
-        accumulate(trained, dpo_stage().objective, step.pairs, batch, reference, execution)
-        spent = time.perf_counter() - started
-        passes.append(flops / spent)
-        updates.append(flops / (spent + seconds_of(lambda: update(trained, optimizer))))
-        works = [work_of([batch[i] for i in part]) for part in batches(batch, MICRO_BATCH_TOKENS)]
-        ceilings.append(ceiling(policy.architecture, works, dtype))
+    with kept_memory():  # as a stage trains
+        for step in plan.steps:
+            batch = [rows[i] for i in step.pairs]
+            flops = training_flops(policy.architecture, batch)
+            started = time.perf_counter()
+            accumulate(trained, dpo_stage().objective, step.pairs, batch, reference, execution)
+            spent = time.perf_counter() - started
+            passes.append(flops / spent)
+            updates.append(flops / (spent + seconds_of(lambda: update(trained, optimizer))))
+            works = [work_of([batch[i] for i in part]) for part in batches(batch, MICRO_BATCH_TOKENS)]
+            ceilings.append(ceiling(policy.architecture, works, dtype))
     rate, whole, top = (statistics.median(x[WARM_UP:]) for x in (passes, updates, ceilings))
     return {
         "gflops_per_second": rate / 1e9,

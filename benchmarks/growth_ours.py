@@ -14,6 +14,7 @@ from benchmarks.sides import Turns
 from harness.engines.graph import TrainNode
 from harness.engines.local import LocalEngine
 from harness.training.machine import seconds_of
+from harness.training.memory import kept_memory
 from harness.training.mixed_precision import MixedPrecision
 from harness.training.reference import Frozen
 from harness.training.train import accumulate
@@ -43,11 +44,12 @@ def passes(engine: LocalEngine, node: TrainNode) -> float:
     trained = MixedPrecision(policy, engine.execution.dtype)
     reference = Frozen(dict.fromkeys(node.plan.pairs, (0.0, 0.0)), engine.device)
     rows, objective, seconds = engine.terms.rows(node.stage), node.stage.objective, 0.0
-    for step in node.plan.steps:
-        batch = [rows[i] for i in step.pairs]
-        passing = functools.partial(accumulate, trained, objective, step.pairs, batch, reference, engine.execution)
-        seconds += seconds_of(passing)
-        trained.zero_grad()
+    with kept_memory():  # as a stage trains
+        for step in node.plan.steps:
+            batch = [rows[i] for i in step.pairs]
+            passing = functools.partial(accumulate, trained, objective, step.pairs, batch, reference, engine.execution)
+            seconds += seconds_of(passing)
+            trained.zero_grad()
     return seconds
 
 

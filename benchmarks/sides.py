@@ -1,12 +1,15 @@
 """Two processes that take turns of a few steps, so that what disturbs one disturbs the other.
 
 A side is a module that is run with one JSON argument: it builds what it needs, says that it is ready, and takes one
-step whenever it is told to. Its memory is what its process holds while it steps. The first step of a turn does not
-count: a process that waited has lost its caches, and on a virtual machine pages that lay idle may be gone too.
+step whenever it is told to. Its memory is what its process holds while it steps. After a turn it gives back what it
+has freed, so that both need not fit into the machine at once. The first step of a turn does not count: memory is taken
+anew, and a process that waited has lost its caches.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import os
 import statistics
@@ -37,7 +40,10 @@ class Turns:
     def wait(self) -> None:
         """Until the next step is wanted; ends the process where none is."""
         self._say({})
-        if sys.stdin.readline().strip() != "step":
+        while (wanted := sys.stdin.readline().strip()) == "rest":
+            give_back()
+            self._say({})
+        if wanted != "step":
             self._answers.close()
             os._exit(0)
         self._began = time.perf_counter()
@@ -48,6 +54,14 @@ class Turns:
 
     def _say(self, told: Told) -> None:
         print(json.dumps(told), file=self._answers, flush=True)
+
+
+def give_back() -> None:
+    """Free memory, to the system; only glibc can be asked."""
+    gc.collect()
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
 
 
 class Side:
@@ -68,14 +82,24 @@ class Side:
         self._sampler = threading.Thread(target=self._sample, daemon=True)
         self._sampler.start()
 
+    def turn(self, steps: int) -> list[Told]:
+        """So many steps of this side alone, which then rests."""
+        told = [self.step() for _ in range(steps)]
+        self._want("rest")
+        self._read()
+        return told
+
     def step(self) -> Told:
-        """One step of this side alone."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("step\n")
-        self._process.stdin.flush()
+        """One step."""
+        self._want("step")
         told = self._read()
         self._read()  # it is ready again
         return told
+
+    def _want(self, what: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{what}\n")
+        self._process.stdin.flush()
 
     def end(self) -> None:
         self._over.set()
@@ -121,7 +145,7 @@ def turns_of(steps: int) -> list[int]:
 
 def take_turns(ours: Side, theirs: Side, *, steps: int) -> Paired:
     """Let both take `turns_of(steps)` in turn."""
-    turns = [([ours.step() for _ in range(turn)], [theirs.step() for _ in range(turn)]) for turn in turns_of(steps)]
+    turns = [(ours.turn(taken), theirs.turn(taken)) for taken in turns_of(steps)]
     ours.end()
     theirs.end()
     return Paired(

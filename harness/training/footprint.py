@@ -1,8 +1,8 @@
 """How much memory training and measuring take, by estimate: what a bench's micro-batches are chosen by.
 
 Held in float32, 4 bytes a trained weight each: the policy, its gradient, AdamW's two moments, a reference that moves,
-and the anchor, which stays for measuring. In bfloat16 the matrices are cast at each use, 2 bytes an entry, and kept
-for the backward pass. Besides: what each token leaves in each block for the backward pass, the mask of attention as
+and the anchor, which stays for measuring. In bfloat16 each matrix has a copy besides, 2 bytes an entry, also those that
+an adapter leaves frozen. Besides: what each token leaves in each block for the backward pass, the mask of attention as
 numbers, and of the LM head a chunk of logits and its gradient twice (its own and the embedding's).
 
 All of it is taken to be there at once, and a tenth is added. Where a step is one or two micro-batches, gradients grow
@@ -43,7 +43,7 @@ class Footprint:
         """Of steps in micro-batches of so many tokens, of which rows hold at most `longest`."""
         a = self.architecture
         copies = FLOAT * self.trained * (6 if self.moving else 5)
-        casts = (0 if self.adapter else self._size(a.body_weights)) + self._size(a.head_weights)
+        casts = self._size(a.body_weights + a.head_weights)
         head = 0 if self.adapter else 2 * FLOAT * a.head_weights
         logits = 3 * FLOAT * a.vocabulary * min(CHUNK, tokens)
         passing = tokens * a.depth * (self._kept + longest * self._bytes)
