@@ -5,11 +5,11 @@ Shapes: B rows · T cache length · L layers · K key/value heads · G query hea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from models.decoder import Decoder
@@ -64,8 +64,10 @@ class _Rows:
         a, device = decoder.architecture, decoder.device
         self.decoder, self.prompts, self.limit, self.dtype = decoder, prompts, limit, dtype
         self.capacity = max(len(p) for p in prompts) + limit
-        shape = (a.depth, len(prompts), a.kv_heads, self.capacity, a.head_width)
-        self.keys, self.values = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
+        # Keys lie as the scores' multiplication reads them, a column a token: (L, B, K, E, T), values (L, B, K, T, E).
+        shape, tokens, width = (a.depth, len(prompts), a.kv_heads), self.capacity, a.head_width
+        self.keys = torch.zeros(*shape, width, tokens, dtype=dtype, device=device)
+        self.values = torch.zeros(*shape, tokens, width, dtype=dtype, device=device)
         self.alive = torch.arange(len(prompts), device=device)  # which prompts the rows of the cache belong to
         self.lengths_B = torch.tensor([len(p) for p in prompts], device=device)  # tokens in each row's cache
 
@@ -94,9 +96,11 @@ class _Rows:
         positions = batch.positions_N[batch.prefix :]
 
         def attend(layer: int, query: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:
-            for cache, new in ((self.keys[layer], key_NKE), (self.values[layer], value_NKE)):
-                cache[:, :, : batch.prefix] = new[: batch.prefix].transpose(0, 1)
-                cache[rows, :, positions] = new[batch.prefix :]
+            keys, values, prefix = self.keys[layer], self.values[layer], batch.prefix
+            keys[..., :prefix] = key_NKE[:prefix].permute(1, 2, 0)
+            values[:, :, :prefix] = value_NKE[:prefix].transpose(0, 1)
+            keys[rows, :, :, positions] = key_NKE[prefix:]
+            values[rows, :, positions] = value_NKE[prefix:]
             return batch.attend(layer, query, key_NKE, value_NKE)
 
         hidden_ND: Tensor = self.decoder(batch.tokens_N, batch.positions_N, attend, dtype=self.dtype)[0]
@@ -107,18 +111,19 @@ class _Rows:
         rows_B = torch.arange(len(tokens_B), device=tokens_B.device)
         longest = int(self.lengths_B.max()) + 1
         positions_B = self.lengths_B
-        seen_B11T = (torch.arange(longest, device=tokens_B.device) <= positions_B[:, None])[:, None, None]
+        unseen_BT = torch.arange(longest, device=tokens_B.device) > positions_B[:, None]
+        bias_B11T = torch.zeros(unseen_BT.shape, dtype=self.dtype, device=tokens_B.device)
+        bias_B11T = bias_B11T.masked_fill_(unseen_BT, -math.inf)[:, None, None]
 
         def attend(layer: int, query_BHE: Tensor, key_BKE: Tensor, value_BKE: Tensor) -> Tensor:
             keys, values = self.keys[layer], self.values[layer]
-            keys[rows_B, :, positions_B] = key_BKE
+            keys[rows_B, :, :, positions_B] = key_BKE
             values[rows_B, :, positions_B] = value_BKE
             # The query heads that share a key head stand where a sequence would: nothing is repeated.
             query_BKGE = query_BHE.unflatten(1, (key_BKE.shape[1], -1))
-            out = F.scaled_dot_product_attention(
-                query_BKGE, keys[:, :, :longest], values[:, :, :longest], attn_mask=seen_B11T
-            )
-            return out.flatten(1, 2)
+            scores_BKGT = (query_BKGE / math.sqrt(query_BHE.shape[2])) @ keys[..., :longest]
+            shares_BKGT = scores_BKGT.add_(bias_B11T).softmax(-1)
+            return (shares_BKGT @ values[:, :, :longest]).flatten(1, 2)
 
         hidden_BD: Tensor = self.decoder(tokens_B, positions_B, attend, dtype=self.dtype)[0]
         self.lengths_B = self.lengths_B + 1
