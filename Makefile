@@ -26,7 +26,7 @@ gate: $(VENV)/.ready
 	$(BIN)/python -m harness run --recipes sft,dpo-beta0.1 --budget 1TFLOP --batch-pairs 4 --eval-prompts 60 --max-new-tokens 32 --judge rule:gold --dtype float32 --out runs/gate
 	$(BIN)/python -m harness gate runs/gate --baseline tests/regression/baseline.json --rules tests/regression/gate.toml --junit runs/gate/gate.xml --markdown runs/gate/gate.md
 
-# Beside TRL and transformers, on a quiet machine: about an hour.
+# Beside TRL and transformers, on a quiet machine: some two hours.
 bench: $(VENV)/.ready-bench
 	$(BIN)/python -m benchmarks
 

@@ -1,7 +1,7 @@
 """Two processes that take turns of a few steps, so that what disturbs one disturbs the other.
 
 A side is a module that is run with one JSON argument: it builds what it needs, says that it is ready, and takes one
-step whenever it is told to. Its memory is what its process holds while it steps. After a turn it gives back what it
+step whenever it is told to. Its memory is what its process holds while it steps. After a `turn` it gives back what it
 has freed, so that both need not fit into the machine at once. The first step of a turn does not count: memory is taken
 anew, and a process that waited has lost its caches.
 """

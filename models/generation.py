@@ -123,7 +123,8 @@ class _Rows:
             query_BKGE = query_BHE.unflatten(1, (key_BKE.shape[1], -1))
             scores_BKGT = (query_BKGE / math.sqrt(query_BHE.shape[2])) @ keys[..., :longest]
             shares_BKGT = scores_BKGT.add_(bias_B11T).softmax(-1)
-            return (shares_BKGT @ values[:, :, :longest]).flatten(1, 2)
+            out_BKGE: Tensor = shares_BKGT @ values[:, :, :longest]
+            return out_BKGE.flatten(1, 2)
 
         hidden_BD: Tensor = self.decoder(tokens_B, positions_B, attend, dtype=self.dtype)[0]
         self.lengths_B = self.lengths_B + 1

@@ -33,7 +33,7 @@ def target_logps(
 ) -> Tensor:
     """log π of each response token from final hidden states and the LM head, (M,) float32 nats.
 
-    `gradient_VD`: memory for the head's gradient, which is then an alias of it.
+    `gradient_VD`: memory for the head's gradient, which is then an alias of it: a graph may use the head once.
     """
     hidden_MD = hidden_ND.index_select(0, batch.sources_M).to(dtype)
     logps: Tensor = _TargetLogps.apply(hidden_MD, head_VD.to(dtype), batch.targets_M, gradient_VD)  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -72,11 +72,11 @@ class _TargetLogps(torch.autograd.Function):
         hidden_MD, head_VD, targets_M, norms_M1 = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden_MD)
         # An adapter leaves the head frozen: it needs no gradient then, nor the memory for one.
-        grad_head = (
-            (ctx.gradient if ctx.gradient is not None else torch.empty_like(head_VD))
-            if ctx.needs_input_grad[1]
-            else None
-        )
+        grad_head = None
+        if ctx.needs_input_grad[1]:
+            grad_head = torch.empty_like(head_VD) if ctx.gradient is None else ctx.gradient
+            if not len(hidden_MD):
+                grad_head.zero_()
         softmax, ctx.last = ctx.last, None
         for start in reversed(range(0, len(hidden_MD), CHUNK)):
             part = slice(start, start + CHUNK)
@@ -86,10 +86,8 @@ class _TargetLogps(torch.autograd.Function):
             softmax, slope = None, slope.to(hidden_MD.dtype)
             grad_hidden[part] = slope @ head_VD
             if grad_head is not None:
-                last = part.stop >= len(hidden_MD)
-                torch.mm(slope.T, hidden_MD[part], out=grad_head) if last else grad_head.addmm_(
-                    slope.T, hidden_MD[part]
-                )
+                grad_head.addmm_(slope.T, hidden_MD[part], beta=0 if part.stop >= len(hidden_MD) else 1)
+        # Another name of the same memory: autograd takes what only it holds without a copy.
         return grad_hidden, None if grad_head is None else grad_head.detach(), None, None
 
 

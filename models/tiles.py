@@ -61,7 +61,7 @@ class Tile:
         total_NKE.index_add_(0, self.keys_BS.flatten(), x_BSKE.reshape(B * S, K, E))
 
     def shares(self, q_BKxGTxE: Tensor, k_BKxSxE: Tensor) -> Tensor:
-        """softmax of scaled queries by keys over what is seen, (B·K, G·T, S)."""
+        """softmax of scaled queries by keys over what is seen, (B·K, G·T, S). Who is nobody sees the row's prompt."""
         B, T = self.queries_BT.shape
         scores = q_BKxGTxE @ k_BKxSxE.transpose(1, 2)
         scores.view(B, -1, scores.shape[1] // T, T, scores.shape[2]).add_(self.bias_B11TS.to(scores.dtype))

@@ -5,10 +5,10 @@ and the anchor, which stays for measuring. In bfloat16 each matrix has a copy be
 an adapter leaves frozen. Besides: what each token leaves in each block for the backward pass, the mask of attention as
 numbers, and of the LM head a chunk of logits and its gradient twice (its own and the embedding's).
 
-All of it is taken to be there at once, and a tenth is added. Where a step is one or two micro-batches, gradients grow
-as activations go, so the estimate is then high, by a quarter of what was measured (docs/log.md); elsewhere it was
-between 15% below (an adapter on long rows) and 16% above. Where it is too low, a micro-batch that does not fit is
-halved (models/room.py).
+All of it is taken to be there at once, and a tenth is added. Against what was measured before matrices had copies of
+their own (docs/log.md, 2026-11-26) it was a quarter high where a step is one or two micro-batches, elsewhere between
+15% below (an adapter on long rows) and 16% above. Where it is too low, a micro-batch that does not fit is halved
+(models/room.py).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ SPARED = 0.1  # of what the machine has left, for what else goes on there
 _UNITS = {"mb": 1e6, "gb": 1e9, "mib": 2**20, "gib": 2**30}
 _EXAMPLES = "write 6GB, 1.5GiB, 800MB, or auto for what this machine has left"
 _CGROUPS = Path("/sys/fs/cgroup")
-GROWTH = 1.25  # of what a step left behind: more of it is holes, and goes back
+GROWTH = 1.1  # of the most that a step needed: what is held beyond it is holes, and goes back
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # mallopt(3)
 
 
@@ -133,19 +133,20 @@ class KeptMemory:
 
     def __init__(self, give_back: Callable[[], object]) -> None:
         self._give_back = give_back
-        self._most: float | None = None
+        self._needed = 0  # the most that a step took which began without holes
+        self._fresh = True
 
     def settle(self, held: int) -> None:
         """After each step, which left the process with `held` bytes: give back what is free where they have grown.
 
-        glibc before 2.38 does not take an aligned block from a hole of just its size, so holes grow in number: tens of
-        megabytes a step were seen.
+        glibc before 2.38 does not take an aligned block from a hole of just its size, so holes grow in number: 36 MB a
+        step were seen (docs/log.md, 2026-11-26).
         """
-        if self._most is None:
-            self._most = GROWTH * held
-        elif held > self._most:
+        if self._fresh:
+            self._needed, self._fresh = max(self._needed, held), False
+        elif held > GROWTH * self._needed:
             self._give_back()
-            self._most = None
+            self._fresh = True
 
 
 @contextmanager

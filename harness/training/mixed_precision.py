@@ -18,7 +18,10 @@ from models.low_rank import sharing
 
 
 class MixedPrecision:
-    """A policy to train: `masters`, and `computing`, what passes go through. One and the same in float32."""
+    """A policy to train: `masters`, and `computing`, what passes go through. One and the same in float32.
+
+    A graph may use the LM head once: all backward passes write its gradient to one place.
+    """
 
     def __init__(self, masters: Decoder, dtype: torch.dtype) -> None:
         """Made when it is known which of the masters need gradients. What is no matrix is shared, in float32."""
@@ -45,9 +48,10 @@ class MixedPrecision:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Cast the masters again: they have changed."""
+        """Cast those masters again that are trained: they have changed."""
         for master, copy in self._copies:
-            copy.copy_(master)
+            if copy.requires_grad:
+                copy.copy_(master)
 
     def _copy(self, master: Tensor, dtype: torch.dtype) -> nn.Parameter:
         copy = nn.Parameter(master.detach().to(dtype), requires_grad=master.requires_grad)

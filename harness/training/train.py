@@ -73,7 +73,9 @@ def train_stage(
 ) -> Spent:
     """Train `policy` in place, step by step as planned; `number` is the stage's own, for the log."""
     optimizer = start_optimizer(policy, stage.learning_rate)
-    trained = MixedPrecision(policy, execution.dtype)
+    trained = unless_out_of_memory(lambda: MixedPrecision(policy, execution.dtype))
+    if trained is None:
+        raise OutOfMemoryError(_no_room("copies in a narrower dtype", policy))
     log: list[TrainStep] = []
     seconds, tokens = 0.0, 0
     with kept_memory() as kept, PeakMemory(policy.device) as memory:
@@ -84,6 +86,8 @@ def train_stage(
             outcome = _take_step(trained, optimizer, stage.objective, step, batch, reference, execution, rate)
             if reference is not None and step.refreshes:
                 reference.refresh(policy, plan.alpha)
+            if policy.device.type == "cpu":
+                kept.settle(held_bytes(policy.device))
             seconds += time.perf_counter() - started
             tokens += useful_tokens(batch)
             line = TrainStep(
@@ -92,7 +96,6 @@ def train_stage(
             _refuse_no_number(stage.objective, line)
             log.append(line)
             on_step(line)
-            kept.settle(held_bytes(policy.device))
     policy.requires_grad_(False)
     return Spent(steps=tuple(log), device_seconds=seconds, peak_bytes=memory.peak_bytes)
 
@@ -133,12 +136,16 @@ def _take_step(
         group["lr"] = rate
     norm = unless_out_of_memory(lambda: update(policy, optimizer))
     if norm is None:
-        count = sum(weight.numel() for weight in own_weights(policy.masters).values())
-        raise OutOfMemoryError(
-            f"out of memory: the optimizer of {count:,} weights does "
-            "not fit: choose a smaller model, train an adapter (--adapter lora:r=16), or free memory"
-        )
+        raise OutOfMemoryError(_no_room("the optimizer", policy.masters))
     return {"loss": losses, "grad_norm": norm, **metrics}
+
+
+def _no_room(what: str, policy: Decoder) -> str:
+    count = sum(weight.numel() for weight in own_weights(policy).values())
+    return (
+        f"out of memory: {what} of {count:,} weights does not fit: choose a smaller model, train an adapter "
+        "(--adapter lora:r=16), or free memory"
+    )
 
 
 def update(policy: MixedPrecision, optimizer: torch.optim.Optimizer) -> float:

@@ -1,4 +1,4 @@
-"""Two processes step in turn, and only what both computed alike is timed."""
+"""Two processes take turns, and only what both computed alike is timed."""
 
 from __future__ import annotations
 

@@ -53,6 +53,26 @@ def test_log_probs_and_gradients_are_those_of_casting_at_each_use(tied: bool) ->
     assert not any(w.grad is not None and w.dtype == HALF for w in trained.computing.parameters())
 
 
+def test_chunks_of_a_long_response_share_the_heads_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = decoder_of().requires_grad_(True)
+    trained = MixedPrecision(copy.deepcopy(plain), HALF)
+    monkeypatch.setattr("models.logprobs.CHUNK", 3)
+    for decoder in (trained.computing, plain):
+        backward(decoder, BATCHES)
+    torch.testing.assert_close(trained.masters.head.grad, plain.head.grad, rtol=1e-5, atol=1e-5)
+
+
+def test_what_an_adapter_leaves_frozen_is_not_cast_again() -> None:
+    policy = with_adapter(decoder_of(), parse_lora("lora:r=2"))
+    optimizer = start_optimizer(policy, rate=0.1)
+    trained = MixedPrecision(policy, HALF)
+    frozen = trained.computing.blocks[0].qkv.weight
+    version = frozen._version
+    backward(trained.computing, BATCHES)
+    update(trained, optimizer)
+    assert frozen._version == version
+
+
 def test_a_gradient_does_not_go_on_into_the_next_step() -> None:
     trained = MixedPrecision(decoder_of().requires_grad_(True), HALF)
     backward(trained.computing, BATCHES)
