@@ -20,6 +20,7 @@ from rich.console import Console
 
 from benchmarks import ceiling, dpo_step, generation, growth, whole_bench
 from benchmarks.profiles import PROFILES, TRL_WEIGHTS
+from harness.store import write_json
 from harness.training.machine import choose_device, choose_dtype
 
 LATEST = Path(__file__).with_name("latest.json")
@@ -31,11 +32,11 @@ def main() -> None:
     asked = parse()
     console = Console(highlight=False)
     dtype = str(choose_dtype(choose_device())).removeprefix("torch.") if asked.dtype == "auto" else asked.dtype
-    found = known(asked.out, machine(dtype))
+    found = known(asked.out, machine(dtype), console.print)
     for name in asked.parts or PARTS:
         console.rule(name)
         update(found, {name: part(name, asked, dtype, lambda line: console.print(line, soft_wrap=True))})
-        asked.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        write_json(asked.out, found)
     console.print(f"All figures: {asked.out}")
 
 
@@ -88,13 +89,18 @@ def part(name: str, asked: argparse.Namespace, dtype: str, say: Callable[[str], 
     return generation.compare(asked.steps, dtype, say)
 
 
-def known(file: Path, here: dict[str, Any]) -> dict[str, Any]:
-    """What was measured before, where it was on a machine like this with the same libraries."""
+def known(file: Path, here: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    """What was measured before, where it was on a machine like this with the same libraries; else that is said."""
+    if not file.exists():
+        return {"machine": here}
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {"machine": here}
-    return found if isinstance(found, dict) and found.get("machine") == here else {"machine": here}
+    except ValueError:
+        found = None
+    if isinstance(found, dict) and found.get("machine") == here:
+        return found
+    say(f"{file} holds figures of another machine, other libraries or another dtype: they are replaced")
+    return {"machine": here}
 
 
 def update(old: dict[str, Any], new: dict[str, Any]) -> None:

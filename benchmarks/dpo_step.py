@@ -32,15 +32,17 @@ def compare(
     with tempfile.TemporaryDirectory() as scratch:
         write_model(Path(scratch))
         setting = setting or fastest_setting(scratch, say)
-        found: dict[str, Any] = {"trl_setting": setting}
+        found: dict[str, Any] = {}
         for profile in profiles:
             found[profile] = {}
             for reference in references:
                 wish = {"profile": profile, "reference": reference, "batch": BATCH, "steps": sum(turns_of(steps))}
                 sides = {**wish, "dtype": dtype}, {**wish, "model": scratch, "setting": setting}
-                found[profile][reference] = figures(*sides, steps, "", {}, say)
-                if kept:
-                    found[profile][reference]["kept"] = figures(*sides, steps, ", memory kept", KEPT, say)
+                found[profile][reference] = {
+                    "trl_setting": setting,
+                    **figures(*sides, steps, "", {}, say),
+                    "kept": figures(*sides, steps, ", memory kept", KEPT, say) if kept else None,
+                }
         return found
 
 

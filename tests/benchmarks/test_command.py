@@ -40,8 +40,11 @@ def test_figures_of_other_parts_stay_where_the_machine_is_the_same(tmp_path: Pat
     before = {"machine": {"threads": 2}, "dpo_step": {"short": {"speedup": 5.0}}, "ceiling": {"share": 0.7}}
     file = tmp_path / "latest.json"
     file.write_text(json.dumps(before))
-    found = known(file, {"threads": 2})
+    said: list[str] = []
+    found = known(file, {"threads": 2}, said.append)
     update(found, {"dpo_step": {"chat": {"speedup": 3.0}}})
     assert found == {**before, "dpo_step": {"short": {"speedup": 5.0}, "chat": {"speedup": 3.0}}}
-    assert known(file, {"threads": 4}) == {"machine": {"threads": 4}}
-    assert known(tmp_path / "missing.json", {"threads": 4}) == {"machine": {"threads": 4}}
+    assert known(tmp_path / "missing.json", {"threads": 4}, said.append) == {"machine": {"threads": 4}}
+    assert not said
+    assert known(file, {"threads": 4}, said.append) == {"machine": {"threads": 4}}
+    assert "another machine" in said[0]
