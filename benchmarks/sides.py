@@ -8,7 +8,6 @@ anew, and a process that waited has lost its caches.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
@@ -21,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import psutil
+
+from harness.training.memory import give_back
 
 EVERY_SECONDS = 0.02
 IN_A_TURN = 3  # steps that count
@@ -41,6 +42,7 @@ class Turns:
         """Until the next step is wanted; ends the process where none is."""
         self._say({})
         while (wanted := sys.stdin.readline().strip()) == "rest":
+            gc.collect()
             give_back()
             self._say({})
         if wanted != "step":
@@ -54,14 +56,6 @@ class Turns:
 
     def _say(self, told: Told) -> None:
         print(json.dumps(told), file=self._answers, flush=True)
-
-
-def give_back() -> None:
-    """Free memory, to the system; only glibc can be asked."""
-    gc.collect()
-    library = ctypes.CDLL(None)
-    if hasattr(library, "malloc_trim"):
-        library.malloc_trim(0)
 
 
 class Side:

@@ -161,13 +161,20 @@ def kept_memory() -> Iterator[KeptMemory]:
         heap.mallopt(_MMAP_MAX, 0)
         heap.mallopt(_TRIM_THRESHOLD, -1)
     try:
-        yield KeptMemory(lambda: heap.malloc_trim(0) if heap is not None else None)
+        yield KeptMemory(give_back)
     finally:
         if heap is not None:  # what glibc settles on by itself once large blocks were freed
             heap.mallopt(_MMAP_MAX, 65536)
             heap.mallopt(_MMAP_THRESHOLD, 2**25)
             heap.mallopt(_TRIM_THRESHOLD, 2**26)
-            heap.malloc_trim(0)
+        give_back()
+
+
+def give_back() -> None:
+    """Free memory goes back to the system, where that can be asked for."""
+    heap = _glibc()
+    if heap is not None:
+        heap.malloc_trim(0)
 
 
 def _glibc() -> ctypes.CDLL | None:

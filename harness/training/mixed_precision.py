@@ -26,7 +26,7 @@ class MixedPrecision:
     def __init__(self, masters: Decoder, dtype: torch.dtype) -> None:
         """Made when it is known which of the masters need gradients. What is no matrix is shared, in float32."""
         self.masters = self.computing = masters
-        self._copies: list[tuple[Tensor, Tensor]] = []  # master and copy
+        self._copies: list[tuple[Tensor, Tensor]] = []  # master and copy, of what is trained
         # transformers' own code casts by itself.
         if dtype == torch.float32 or isinstance(masters, Adapted):
             return
@@ -50,13 +50,12 @@ class MixedPrecision:
     def refresh(self) -> None:
         """Cast those masters again that are trained: they have changed."""
         for master, copy in self._copies:
-            if copy.requires_grad:
-                copy.copy_(master)
+            copy.copy_(master)
 
     def _copy(self, master: Tensor, dtype: torch.dtype) -> nn.Parameter:
         copy = nn.Parameter(master.detach().to(dtype), requires_grad=master.requires_grad)
-        self._copies.append((master, copy))
         if copy.requires_grad:
+            self._copies.append((master, copy))
             copy.register_post_accumulate_grad_hook(_adding_to(master))
         return copy
 
