@@ -26,6 +26,7 @@ from models.checkpoint import load_checkpoint, save_checkpoint
 from models.decoder import Decoder
 from models.failure import ModelError
 from models.language_model import read_in_parts
+from models.low_rank import own_weights
 from models.packing import Row
 
 CHECKPOINT, LOG, LEDGER, TABLE = "checkpoint.safetensors", "train.jsonl", "ledger.json", "logps.json"
@@ -142,6 +143,7 @@ class LocalEngine:
             self.on_step(line)
 
         rows = self.terms.rows(node.stage)
+        _take_in(policy)
         return train_stage(
             policy, node.stage, plan, rows, reference, self.execution, number=node.number, on_step=on_step
         )
@@ -169,6 +171,13 @@ class LocalEngine:
         for part, values in read_in_parts(rows, self.execution.room, read, "a batch of the reference"):
             logps |= {node.pairs[i]: (chosen, rejected) for i, (chosen, rejected) in zip(part, values, strict=True)}
         store.write_json(folder / TABLE, ReferenceTable(logps=logps, seconds=time.perf_counter() - started))
+
+
+def _take_in(policy: Decoder) -> None:
+    """Copy what is to be trained from a checkpoint's file, whose pages are dear to write to one by one."""
+    if policy.device.type == "cpu":
+        for weight in own_weights(policy).values():
+            weight.data = weight.data.clone()
 
 
 def _midpoints(folder: Path, steps: tuple[int, ...]) -> dict[int, Path]:
