@@ -150,9 +150,7 @@ def example(device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.tensor(rows, device=device), torch.tensor(segments, device=device)
 
 
-def by_definition(
-    query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor, rows_N: Tensor, segments_N: Tensor
-) -> Tensor:
+def by_definition(query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor, rows_N: Tensor, segments_N: Tensor) -> Tensor:
     """The formula, every token with every other: for few of them."""
     groups, places = query_NHE.shape[1] // key_NKE.shape[1], torch.arange(len(rows_N), device=rows_N.device)
     seen_NN = visible(rows_N, segments_N)(places, places, places[:, None], places[None])
