@@ -46,7 +46,7 @@ class Captured:
 
 
 def record_graph(step: Step) -> Step:
-    """A CUDA graph of the step, after a call that loads and plans what must not be loaded or planned while recording."""
+    """A CUDA graph of the step, after a call that does what must not be done while recording, such as loading."""
     beside = torch.cuda.Stream()
     beside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(beside):

@@ -2,7 +2,7 @@
 
 A step reads a window of the cache, a multiple of WINDOW tokens; a new one is recorded where the window grows or rows
 are dropped. The processor looks at what was written every few steps only, so it stays ahead of the GPU.
-Shapes: B rows · S rows at the start · T cache length · W window · L layers · K key/value heads · E head width · C limit.
+Shapes: B rows · S rows at first · C limit · T cache length · W window · L layers · K key/value heads · E head width.
 """
 
 from __future__ import annotations

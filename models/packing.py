@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import flex, tiles
+from models import flex, flex_check, tiles
 from models.transfer import send
 
 
@@ -90,11 +90,11 @@ class Packed:
     def attend(self, layer: int, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:
         """Attention as the mask allows: an `Attend` for the decoder."""
         if query_NHE.is_cuda:
-            return self.attend_in_stream(query_NHE, key_NKE, value_NKE, flex.of_this_process())
+            return self.attend_in_stream(query_NHE, key_NKE, value_NKE, flex_check.of_this_process())
         attend = self.attend_in_tiles if query_NHE.device.type == "cpu" else self.attend_in_grid
         return attend(query_NHE, key_NKE, value_NKE)
 
-    def attend_in_stream(self, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor, by: flex.Flex) -> Tensor:
+    def attend_in_stream(self, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor, by: flex_check.Flex) -> Tensor:
         """What is fast on a GPU, or the grid where that does not work."""
         out_NHE = by.attend(query_NHE, key_NKE, value_NKE, lambda: self.block_mask)
         return self.attend_in_grid(query_NHE, key_NKE, value_NKE) if out_NHE is None else out_NHE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 
@@ -11,7 +13,7 @@ def settle_precision() -> None:
     Log-probs are compared with a reference's, and packed rows with separate ones, to 1e-5: TF32 is off by 1e-3. Who
     wants to be faster asks for bfloat16. For the whole process; a processor's multiplications know none of it.
     """
-    backends = torch.backends  # the old names, allow_tf32, are left alone: torch warns of them, and of mixing the two
+    backends: Any = torch.backends  # which types none of the new names; torch warns of the old ones, allow_tf32
     backends.cuda.matmul.fp32_precision = "ieee"  # FlexAttention's kernels too go by this one
     backends.cudnn.conv.fp32_precision = "ieee"
     backends.cudnn.rnn.fp32_precision = "ieee"

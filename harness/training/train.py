@@ -186,7 +186,8 @@ def accumulate(
 
     def all_parts() -> tuple[float, dict[str, float | None]]:
         nonlocal rows
-        losses, seen = [], []
+        # A GPU computes one micro-batch while the next is packed: nothing is read before all are on their way.
+        total, seen = torch.zeros((), dtype=torch.float64, device=policy.masters.device), []
         for part in batches(batch, execution.room.most):
             rows = [batch[i] for i in part]
             logps = _logps(policy.computing, objective, [pairs[i] for i in part], rows, reference, execution.dtype)
@@ -194,10 +195,9 @@ def accumulate(
             assert loss_B.shape == (len(rows),), f"{objective.name}: a loss gives (B,), not {tuple(loss_B.shape)}"
             loss = loss_B.sum() / count
             loss.backward()
-            losses.append(loss.detach())
+            total += loss.detach()
             seen.append(logps)
-        # Read at the end: a GPU is busy with one micro-batch while the next is packed.
-        return sum(loss.item() for loss in losses), _metrics(objective, seen)
+        return total.item(), _metrics(objective, seen)
 
     while (found := unless_out_of_memory(all_parts)) is None:
         policy.zero_grad()

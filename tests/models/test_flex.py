@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.attention import flex_attention as torchs
 
 from models import flex
-from models.flex import Flex, Kernel
+from models.flex import Kernel
+from models.flex_check import Flex
 from models.packing import Packed, Row, pack
 from models.room import is_out_of_memory
 from tests.models.test_packing import SHAPES, relative_error
@@ -28,6 +29,7 @@ ROWS = SHAPES | {
     ],
 }
 HEADS = {"all alike": (4, 4), "grouped": (4, 2), "one key head": (3, 1)}
+PLAIN = flex.kernel_of(torchs.flex_attention)  # uncompiled
 Drawn = tuple[Tensor, Tensor, Tensor]
 
 
@@ -57,7 +59,7 @@ def test_the_stream_and_a_processors_tiles_attend_alike(rows: list[Row], heads: 
     """FlexAttention itself under our mask: answers and gradients, of every kind of rows."""
     batch = pack(rows)
     qkv = drawn(batch, *heads)
-    stream = answer_and_gradients(lambda *qkv: flex.attend(*qkv, batch.block_mask, flex.plain), qkv)
+    stream = answer_and_gradients(lambda *qkv: flex.attend(*qkv, batch.block_mask, PLAIN), qkv)
     assert relative_error(stream, answer_and_gradients(batch.attend_in_tiles, qkv)) < 1e-5
 
 
@@ -106,7 +108,7 @@ class Wrong:
             raise RuntimeError("no kernel for sm_13\nand a page of traceback")
         if self.how == "sees all":
             return F.scaled_dot_product_attention(query, key, value, enable_gqa=True)
-        out = flex.plain(query, key, value, mask)
+        out = PLAIN(query, key, value, mask)
         if self.how == "no number":
             return out * torch.nan
         if self.how == "late" and self.asked > 2:
@@ -157,7 +159,7 @@ def test_a_kernel_that_works_is_tried_once_for_each_kind_of_heads() -> None:
 
     def kernel(query: Tensor, key: Tensor, value: Tensor, mask: Any) -> Tensor:
         asked.append(query.shape[2])
-        return flex.plain(query, key, value, mask)
+        return PLAIN(query, key, value, mask)
 
     by, batch = Flex(lambda: kernel, told.append), pack(pair_rows(4))
     for heads, times in ((4, 3), (4, 4), (2, 7)):
