@@ -17,6 +17,7 @@ from torch import Tensor
 
 BLOCK = 128  # tokens of a block of the mask; lengths are multiples, so that a kernel fits many batches
 LEAST = 2 * BLOCK  # torch compiles anew for what there is only one of
+KERNELS = 64  # that a process may compile
 EVERYBODY, NOBODY = -1, -2  # instead of a row: of the common prefix, which all rows see; of padding
 # (query_1HLE, key_1KLE, value_1KLE, block mask) → out_1HLE
 Kernel = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
@@ -74,4 +75,6 @@ def compiled() -> Kernel:
     """One kernel for all lengths; what cannot be compiled whole is an error, not a slow way round."""
     from torch.nn.attention.flex_attention import flex_attention
 
+    # One for each kind of heads, dtype and whether there are gradients: a judge beside a policy is soon more than 8.
+    torch._dynamo.config.recompile_limit = max(KERNELS, torch._dynamo.config.recompile_limit)
     return kernel_of(torch.compile(flex_attention, dynamic=True, fullgraph=True))

@@ -16,7 +16,7 @@ from torch.nn.attention import flex_attention as torchs
 
 from models import flex
 from models.flex import Kernel
-from models.flex_check import Flex
+from models.flex_check import Flex, example
 from models.packing import Packed, Row, pack
 from models.room import is_out_of_memory
 from tests.models.test_packing import SHAPES, relative_error
@@ -179,3 +179,31 @@ def test_memory_that_runs_out_is_no_fault_of_the_kernel() -> None:
         batch.attend_in_stream(*drawn(batch), by)
     assert is_out_of_memory(raised.value)
     assert not by.failed
+
+
+def test_a_kernel_is_tried_on_seven_blocks() -> None:
+    rows_N, segments_N = example(torch.device("cpu"))
+    assert mask_blocks(flex.mask_of(rows_N, segments_N)) == mask_blocks(pack(pair_rows(90)).block_mask) == 7
+
+
+def mask_blocks(mask: Any) -> int:
+    return int(mask.shape[-1]) // flex.BLOCK
+
+
+@pytest.mark.slow
+def test_one_compiled_kernel_serves_all_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the processor, forwards: its kernel too goes over our blocks, and is compiled by the same dynamo.
+
+    The first has seven blocks, as what a kernel is tried on.
+    """
+    monkeypatch.undo()
+    torch._dynamo.reset()
+    graphs = torch._dynamo.utils.counters["stats"]
+    before = graphs["unique_graphs"]
+    with torch.no_grad():
+        for count in (90, 10, 60):
+            batch = pack(pair_rows(count))
+            qkv = drawn(batch)
+            found = flex.attend(*qkv, batch.block_mask, flex.compiled())
+            assert relative_error(found, batch.attend_in_tiles(*qkv)) < 1e-5
+    assert graphs["unique_graphs"] - before == 1
