@@ -21,6 +21,7 @@ import torch
 
 from benchmarks.device_peaks import Peaks, now, peaks_of
 from benchmarks.dpo_step import refuse_told
+from benchmarks.gpu_shapes import GPT2_124M, LLAMA_1B, drawn_pairs, random_weights
 from benchmarks.profiles import DRAWN, SEED, Profile, dpo_stage, dtype_named, planned, terms_of
 from harness.training.budget import forward_flops, training_flops
 from harness.training.machine import choose_device, seconds_of
@@ -30,36 +31,9 @@ from harness.training.reference import Moving
 from harness.training.train import Execution, accumulate, start_optimizer, update
 from models.architecture import Architecture
 from models.decoder import Decoder
-from models.families import gpt2
 from models.generation import generate
 from models.packing import Row
 
-GPT2_124M = Architecture(
-    family="gpt2",
-    vocabulary=50257,
-    context=1024,
-    width=768,
-    depth=12,
-    heads=12,
-    kv_heads=12,
-    head_width=64,
-    hidden=3072,
-    norm_eps=1e-5,
-    **gpt2.FEATURES,
-)
-LLAMA_1B = Architecture(  # the sizes of Llama 3.2 1B
-    family="llama",
-    vocabulary=128256,
-    context=8192,
-    width=2048,
-    depth=16,
-    heads=32,
-    kv_heads=8,
-    head_width=64,
-    hidden=8192,
-    norm_eps=1e-5,
-    rope_base=500_000.0,
-)
 NO_GPU = "gpu: PyTorch finds no CUDA device on this machine: run this part where `nvidia-smi` lists one"
 NEVER = -1  # an end token that no row writes
 WARM_UP = 3  # steps: kernels are compiled in the first
@@ -95,28 +69,6 @@ def compare(
             "decoding": decoding_figures(model, sizes, steps, dtype, peaks, say),
         }
     return found
-
-
-def random_weights(a: Architecture) -> Decoder:
-    """Small normal ones, and norms that do nothing."""
-    decoder, draw = Decoder(a), torch.Generator().manual_seed(SEED)
-    for weight in decoder.parameters():
-        if weight.ndim > 1:
-            torch.nn.init.normal_(weight, std=0.02, generator=draw)
-    return decoder.requires_grad_(False)
-
-
-def drawn_pairs(profile: Profile, vocabulary: int, count: int) -> list[Row]:
-    """Pairs of random tokens, each length from half to one and a half of the mean."""
-    draw = random.Random(SEED)
-
-    def some(mean: int) -> tuple[int, ...]:
-        return tuple(draw.randrange(vocabulary) for _ in range(draw.randint(mean // 2, mean + mean // 2)))
-
-    return [
-        Row(prompt=some(profile.prompt), responses=(some(profile.response), some(profile.response)))
-        for _ in range(count)
-    ]
 
 
 def dpo_figures(model: Decoder, sizes: Sizes, steps: int, dtype: str, peaks: Peaks, say: Say) -> dict[str, Any]:

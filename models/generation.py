@@ -101,10 +101,15 @@ class _Rows:
     def run_captured(self, end: int, draws_BT: Tensor | None, steps: Captured) -> list[Generated]:
         """The same in steps that a GPU can play back (models/decoding.py)."""
         first_B = self._choose(self._prefill(), None if draws_BT is None else draws_BT[:, 0])
-        cache = Cache(self.keys, self.values, self.lengths_B)
+        decoding = Decoding(
+            self.decoder,
+            Cache(self.keys, self.values, self.lengths_B),
+            self._choose,
+            steps,
+            dtype=self.dtype,
+            longest=self.capacity - self.limit,
+        )
         del self.keys, self.values  # the cache lets go of them once rows are dropped
-        longest = self.capacity - self.limit
-        decoding = Decoding(self.decoder, cache, self._choose, steps, dtype=self.dtype, longest=longest)
         written = write(decoding, first_B, draws_BT, end=end, limit=self.limit).tolist()
         return [_until(end, tokens) for tokens in written]
 

@@ -10,8 +10,10 @@ import torch
 
 from benchmarks import device_peaks, gpu
 from benchmarks.device_peaks import Peaks, peaks_of
-from benchmarks.gpu import Sizes, bytes_read, compare, drawn_pairs, random_weights
+from benchmarks.gpu import Sizes, bytes_read, compare
+from benchmarks.gpu_shapes import drawn_pairs, random_weights
 from benchmarks.profiles import Profile
+from models.decoder import Decoder
 from tests.tiny import GPT2, LLAMA
 
 CPU = torch.device("cpu")
@@ -32,7 +34,7 @@ def test_both_models_have_the_weights_that_their_names_say() -> None:
     counts = {}
     for name, architecture in Sizes().models.items():
         with torch.device("meta"):
-            counts[name] = sum(p.numel() for p in gpu.Decoder(architecture).parameters())
+            counts[name] = sum(p.numel() for p in Decoder(architecture).parameters())
     assert counts["gpt2-124m"] == 124_439_808
     assert counts["llama-1b"] == 1_235_814_400
 

@@ -171,14 +171,33 @@ def test_a_kernel_that_works_is_tried_once_for_each_kind_of_heads() -> None:
 def test_memory_that_runs_out_is_no_fault_of_the_kernel() -> None:
     """The caller halves its batch and comes again."""
 
-    def kernel(*_: Any) -> Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+    full: list[bool] = []
+
+    def kernel(*qkv_and_mask: Any) -> Tensor:
+        if full:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return PLAIN(*qkv_and_mask)
 
     by, batch = Flex(lambda: kernel), pack(pair_rows(2))
+    batch.attend_in_stream(*drawn(batch), by)
+    full.append(True)
     with pytest.raises(torch.OutOfMemoryError) as raised:
         batch.attend_in_stream(*drawn(batch), by)
     assert is_out_of_memory(raised.value)
     assert not by.failed
+
+
+def test_a_trial_that_does_not_fit_leaves_it_to_the_grid() -> None:
+    """It takes the same memory each time: coming again with less would not help."""
+    told: list[str] = []
+
+    def kernel(*_: Any) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    batch = pack(pair_rows(2))
+    qkv = drawn(batch)
+    assert torch.equal(batch.attend_in_stream(*qkv, Flex(lambda: kernel, told.append)), batch.attend_in_grid(*qkv))
+    assert len(told) == 1
 
 
 def test_a_kernel_is_tried_on_seven_blocks() -> None:
