@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from benchmarks import ceiling, dpo_step, generation, growth, whole_bench
+from benchmarks import ceiling, dpo_step, generation, gpu, growth, whole_bench
 from benchmarks.profiles import PROFILES, TRL_WEIGHTS
 from harness.store import write_json
 from harness.training.machine import choose_device, choose_dtype
 
 LATEST = Path(__file__).with_name("latest.json")
 LIBRARIES = ("torch", "transformers", "trl", "accelerate")
-PARTS = ("dpo_step", "generation", "ceiling", "whole_bench", "growth")
+PARTS = ("dpo_step", "generation", "ceiling", "whole_bench", "growth", "gpu")
 
 
 def main() -> None:
@@ -33,16 +33,21 @@ def main() -> None:
     console = Console(highlight=False)
     dtype = str(choose_dtype(choose_device())).removeprefix("torch.") if asked.dtype == "auto" else asked.dtype
     found = known(asked.out, machine(dtype), console.print)
-    for name in asked.parts or PARTS:
+    for name in asked.parts or default_parts():
         console.rule(name)
         update(found, {name: part(name, asked, dtype, lambda line: console.print(line, soft_wrap=True))})
         write_json(asked.out, found)
     console.print(f"All figures: {asked.out}")
 
 
+def default_parts() -> list[str]:
+    """All that this machine can do."""
+    return [name for name in PARTS if name != "gpu" or torch.cuda.is_available()]
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all of them, if left out")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all that can be, if left out")
     parser.add_argument(
         "--profiles", nargs="+", choices=PROFILES, default=list(PROFILES), help="of dpo_step and ceiling"
     )
@@ -71,7 +76,10 @@ def parse() -> argparse.Namespace:
         parser.error(f"--pairs {asked.pairs}: the anchor and what follows take 1 each, so 2 or more")
     if asked.prompts < 2:
         parser.error(f"--prompts {asked.prompts}: a bench answers 2 or more")
-    if missing := [name for name in LIBRARIES if importlib.util.find_spec(name) is None]:
+    if "gpu" in asked.parts and not torch.cuda.is_available():
+        parser.error(gpu.NO_GPU)
+    missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
+    if missing and asked.parts != ["gpu"]:  # which goes without TRL
         parser.error(f"{missing[0]} is not installed: make bench, or pip install -e '.[bench]'")
     return asked
 
@@ -84,6 +92,8 @@ def part(name: str, asked: argparse.Namespace, dtype: str, say: Callable[[str], 
         return whole_bench.compare(asked.pairs, asked.prompts, asked.rounds, dtype, asked.trl_setting, say)
     if name == "growth":
         return growth.compare(dtype, say)
+    if name == "gpu":
+        return gpu.compare(asked.steps, dtype, say)
     if name == "ceiling":
         return ceiling.compare(asked.profiles, asked.steps, dtype, say)
     return generation.compare(asked.steps, dtype, say)
@@ -114,12 +124,15 @@ def update(old: dict[str, Any], new: dict[str, Any]) -> None:
 
 def machine(dtype: str) -> dict[str, Any]:
     """What the figures were made on and with."""
+    found = {name: importlib.metadata.version(name) for name in LIBRARIES if importlib.util.find_spec(name)}
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
     return {
         "processor": processor(),
         "threads": torch.get_num_threads(),
         "dtype": dtype,
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in LIBRARIES},
+        **found,
     }
 
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from benchmarks.profiles import TRL_WEIGHTS, dpo_stage, load, planned, rows_of, terms_of
-from benchmarks.sides import Turns
+from benchmarks.sides import Telling, Turns
 from harness.recipes.recipe import Stage
 from harness.training.plan import StagePlan
 from harness.training.train import schedule
@@ -35,7 +35,7 @@ class Tokenised(DPOTrainer):
 class InTurn(TrainerCallback):
     """Tells of each step when it is logged, and waits for the next."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: Telling) -> None:
         self.turns = turns
 
     def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
@@ -62,7 +62,7 @@ def main(wish: dict[str, Any]) -> None:
         trainer.train()
 
 
-def make_trainer(wish: dict[str, Any], data: Dataset, plan: StagePlan, scratch: str, turns: Turns) -> DPOTrainer:
+def make_trainer(wish: dict[str, Any], data: Dataset, plan: StagePlan, scratch: str, turns: Telling) -> DPOTrainer:
     """Over these pairs, paced as our stage is."""
     live = wish["reference"] == "live"
     config = DPOConfig(**settings(wish, scratch), beta=dpo_stage().objective.beta, precompute_ref_log_probs=not live)
@@ -84,11 +84,12 @@ def settings(wish: dict[str, Any], scratch: str) -> dict[str, Any]:
     return {
         "output_dir": scratch,
         "per_device_train_batch_size": wish["batch"],
+        "gradient_accumulation_steps": wish.get("accumulate", 1),
         "num_train_epochs": 1,
         "max_length": None,
         "gradient_checkpointing": False,
         "bf16": wish["setting"] == "autocast",
-        "use_cpu": True,
+        "use_cpu": wish.get("device", "cpu") == "cpu",
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": "none",

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import psutil
 
@@ -28,6 +28,14 @@ IN_A_TURN = 3  # steps that count
 # What `kept_memory` does for us, said to another process's glibc: TRL does not do it by itself.
 KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 Told = dict[str, Any]
+
+
+class Telling(Protocol):
+    """What a side's steps are told to, whoever is at the other end."""
+
+    def wait(self) -> None: ...
+
+    def tell(self, **told: Any) -> None: ...
 
 
 class Turns:

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models import captured
+from models.captured import Captured
 from models.decoder import Decoder
+from models.decoding import Cache, Decoding, write
 from models.packing import Row, pack
 
 
@@ -57,6 +60,11 @@ def _uniform_draws(seed: int | None, rows: int, columns: int) -> Tensor | None:
     return torch.rand(rows, columns, generator=torch.Generator().manual_seed(seed))
 
 
+def _until(end: int, tokens: list[int]) -> Generated:
+    whole = end in tokens
+    return Generated(tokens=tuple(tokens[: tokens.index(end) + 1] if whole else tokens), truncated=not whole)
+
+
 class _Rows:
     """The rows of one batch still being written, with their cache. Finished ones are dropped as they pile up."""
 
@@ -73,6 +81,8 @@ class _Rows:
 
     def run(self, end: int, draws_BT: Tensor | None) -> list[Generated]:
         """Write all rows to their ends."""
+        if self.decoder.device.type == "cuda":
+            return self.run_captured(end, draws_BT, captured.of_this_process())
         written: list[list[int]] = [[] for _ in self.prompts]
         hidden_BD = self._prefill()
         for step in range(self.limit):
@@ -87,6 +97,21 @@ class _Rows:
             next_B = self._drop(open_B, next_B)
             hidden_BD = self._step(next_B)
         return [Generated(tokens=tuple(w), truncated=w[-1] != end) for w in written]
+
+    def run_captured(self, end: int, draws_BT: Tensor | None, steps: Captured) -> list[Generated]:
+        """The same in steps that a GPU can play back (models/decoding.py)."""
+        first_B = self._choose(self._prefill(), None if draws_BT is None else draws_BT[:, 0])
+        decoding = Decoding(
+            self.decoder,
+            Cache(self.keys, self.values, self.lengths_B),
+            self._choose,
+            steps,
+            dtype=self.dtype,
+            longest=self.capacity - self.limit,
+        )
+        del self.keys, self.values  # the cache lets go of them once rows are dropped
+        written = write(decoding, first_B, draws_BT, end=end, limit=self.limit).tolist()
+        return [_until(end, tokens) for tokens in written]
 
     def _prefill(self) -> Tensor:
         """Read the prompts into the cache; each one's last hidden state, (B, D)."""

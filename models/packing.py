@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import tiles
+from models import flex, flex_check, tiles
+from models.transfer import send
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,7 @@ class Packed:
     tokens_N: Tensor
     positions_N: Tensor
     prefix: int  # P
+    segments_N: Tensor  # 0 in prefix and prompts, then the response's number in its row
     slots: Tensor  # each row token's place in the (B, T) grid, flattened: (N − P,)
     mask_B1TS: Tensor  # (B, 1, T, P + T), True where the second token is seen by the first
     sources_M: Tensor  # stream index of the hidden state that predicts each response token
@@ -71,9 +73,7 @@ class Packed:
 
     def to(self, device: torch.device) -> Packed:
         """The same batch on another device."""
-        moved: dict[str, Any] = {
-            k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, Tensor)
-        }
+        moved: dict[str, Any] = {k: send(v, device) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **moved)
 
     @cached_property
@@ -81,17 +81,30 @@ class Packed:
         """What a processor's attention goes over, the same in every layer."""
         return tiles.cut(self.mask_B1TS, self.slots, self.prefix)
 
+    @cached_property
+    def block_mask(self) -> Any:
+        """What a GPU's attention goes over, the same in every layer."""
+        rows = self.slots // self.mask_B1TS.shape[2]
+        return flex.mask_of(F.pad(rows, (self.prefix, 0), value=flex.EVERYBODY), self.segments_N)
+
     def attend(self, layer: int, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:
         """Attention as the mask allows: an `Attend` for the decoder."""
+        if query_NHE.is_cuda:
+            return self.attend_in_stream(query_NHE, key_NKE, value_NKE, flex_check.of_this_process())
         attend = self.attend_in_tiles if query_NHE.device.type == "cpu" else self.attend_in_grid
         return attend(query_NHE, key_NKE, value_NKE)
+
+    def attend_in_stream(self, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor, by: flex_check.Flex) -> Tensor:
+        """What is fast on a GPU, or the grid where that does not work."""
+        out_NHE = by.attend(query_NHE, key_NKE, value_NKE, lambda: self.block_mask)
+        return self.attend_in_grid(query_NHE, key_NKE, value_NKE) if out_NHE is None else out_NHE
 
     def attend_in_tiles(self, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:
         """What is fast on a processor."""
         return tiles.attend(query_NHE, key_NKE, value_NKE, self.tiles)
 
     def attend_in_grid(self, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:
-        """What is fast on a GPU: one fused kernel over padded rows."""
+        """What is safe on a GPU: one fused kernel over padded rows."""
         P, (B, _, T, _) = self.prefix, self.mask_B1TS.shape
         grids = [
             Spread.apply(x[P:], self.slots, B * T)  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -146,6 +159,7 @@ def pack(rows: Sequence[Row], *, read_last: bool = False) -> Packed:
         tokens_N=torch.tensor(stream.tokens),
         positions_N=torch.tensor(stream.positions),
         prefix=prefix,
+        segments_N=torch.tensor([0] * prefix + [s for row in stream.segments for s in row]),
         slots=torch.tensor(slots),
         mask_B1TS=visibility(torch.tensor(segments), prefix),
         sources_M=torch.tensor(stream.sources, dtype=torch.long),

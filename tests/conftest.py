@@ -16,6 +16,13 @@ from models.tokens import Tokens, printable_bytes
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the Hub
 
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests of a GPU say so where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
 SPECIAL = {"<|endoftext|>": 256, "<|im_start|>": 257, "<|im_end|>": 258}
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"

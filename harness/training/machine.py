@@ -16,6 +16,7 @@ from harness.training.mixed_precision import MixedPrecision
 from harness.training.plan import Terms, plan_stage
 from harness.training.train import Execution, accumulate, start_optimizer, update
 from models.decoder import Decoder
+from models.precision import settle_precision
 
 WORTH_IT = 1.5  # bfloat16 costs precision: it has to be this much faster
 SIDE = 768  # of the matrices that are timed: large enough that a multiplication takes milliseconds, whatever the model
@@ -24,8 +25,11 @@ WARM_UP_STEPS, TIMED_STEPS = 2, 2  # a process's first two steps run on memory n
 
 
 def choose_device() -> torch.device:
-    """The first NVIDIA GPU, else the processor."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The first NVIDIA GPU, which then multiplies as models/precision.py says; else the processor."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    settle_precision()
+    return torch.device("cuda")
 
 
 @functools.cache
@@ -49,9 +53,11 @@ def _multiplication_seconds(*dtypes: torch.dtype) -> list[float]:
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """How long it takes."""
+    """How long it takes, on a GPU too, which computes on when it was told what."""
     started = time.perf_counter()
     work()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
     return time.perf_counter() - started
 
 

@@ -15,6 +15,7 @@ from models.decoder import Decoder
 from models.logprobs import sum_logps
 from models.low_rank import own_weights, twin
 from models.packing import Row, pack
+from models.transfer import send
 
 Batch = Sequence[int]
 
@@ -34,7 +35,7 @@ class Frozen:
         self.table, self.device = table, device
 
     def logps(self, pairs: Batch, rows: Sequence[Row]) -> Tensor:
-        return torch.tensor([self.table[i] for i in pairs], device=self.device)
+        return send(torch.tensor([self.table[i] for i in pairs]), self.device)
 
     def refresh(self, policy: Decoder, alpha: float) -> None:
         raise AssertionError("a frozen reference does not move")

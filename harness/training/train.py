@@ -29,6 +29,7 @@ from models.logprobs import sum_logps
 from models.low_rank import own_weights
 from models.packing import Row, pack
 from models.room import OutOfMemoryError, Room, unless_out_of_memory, warn
+from models.transfer import send
 
 WARM_UP = 0.1  # of the stage
 CLIP = 1.0  # gradient norm
@@ -185,7 +186,8 @@ def accumulate(
 
     def all_parts() -> tuple[float, dict[str, float | None]]:
         nonlocal rows
-        total, seen = 0.0, []
+        # A GPU computes one micro-batch while the next is packed: nothing is read before all are on their way.
+        total, seen = torch.zeros((), dtype=torch.float64, device=policy.masters.device), []
         for part in batches(batch, execution.room.most):
             rows = [batch[i] for i in part]
             logps = _logps(policy.computing, objective, [pairs[i] for i in part], rows, reference, execution.dtype)
@@ -193,9 +195,9 @@ def accumulate(
             assert loss_B.shape == (len(rows),), f"{objective.name}: a loss gives (B,), not {tuple(loss_B.shape)}"
             loss = loss_B.sum() / count
             loss.backward()
-            total += loss.item()
+            total += loss.detach()
             seen.append(logps)
-        return total, _metrics(objective, seen)
+        return total.item(), _metrics(objective, seen)
 
     while (found := unless_out_of_memory(all_parts)) is None:
         policy.zero_grad()
@@ -212,7 +214,7 @@ def _logps(
     dtype: torch.dtype,
 ) -> Logps:
     policy_R = sum_logps(policy, pack(rows).to(policy.device), dtype=dtype)
-    tokens_BR = torch.tensor([[len(y) for y in r.responses] for r in rows], device=policy_R.device)
+    tokens_BR = send(torch.tensor([[len(y) for y in r.responses] for r in rows]), policy_R.device)
     if objective.responses == "chosen":
         return Logps(policy_chosen_B=policy_R, chosen_tokens_B=tokens_BR[:, 0])
     policy_B2 = policy_R.view(-1, 2)

@@ -39,3 +39,14 @@ def test_a_disturbance_in_one_round_does_not_count(monkeypatch: pytest.MonkeyPat
     taken = iter([9.0, 3.0, 1.0, 3.0] + 2 * machine.ROUNDS * [5.0])
     monkeypatch.setattr(machine, "seconds_of", lambda work: next(taken))
     assert machine._multiplication_seconds(torch.float32, torch.bfloat16) == [1.0, 3.0]
+
+
+def test_a_gpu_is_waited_for_before_the_clock_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was only told what to compute when the call returns."""
+    waited: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append(True))
+    machine.seconds_of(lambda: None)
+    assert not waited
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    machine.seconds_of(lambda: None)
+    assert waited

@@ -357,3 +357,20 @@ def test_an_optimizer_that_does_not_fit_is_one_line(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("harness.training.train.update", fail)
     with pytest.raises(OutOfMemoryError, match=r"the optimizer of [\d,]+ weights does not fit: choose"):
         trained(stage_of("sft"), pairs=4)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_nothing_is_read_between_micro_batches(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU would be waited for: however many there are, a step reads as much as with one."""
+    stage, policy = stage_of(recipe), decoder_of()
+    reference, read = reference_of(stage, policy), []
+    trained = MixedPrecision(policy.requires_grad_(True), torch.float32)
+    counted = []
+    own = Tensor.item
+    monkeypatch.setattr(Tensor, "item", lambda self: (read.append(self), own(self))[1])
+    for micro_batch_tokens in (1, 10_000):
+        execution = Execution(dtype=torch.float32, micro_batch_tokens=micro_batch_tokens)
+        accumulate(trained, stage.objective, range(16), TERMS.rows(stage), reference, execution)
+        counted.append(len(read))
+        read.clear()
+    assert counted[0] == counted[1] > 0

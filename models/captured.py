@@ -1,0 +1,64 @@
+"""A step over tensors that stay where they are, recorded once as a CUDA graph and played back after that.
+
+A model that decodes starts hundreds of small kernels a token; played back, they cost the processor one call.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+
+from models.room import is_out_of_memory, warn
+
+Step = Callable[[], None]
+Record = Callable[[Step], Step]  # a step → what does the same, over and over
+
+
+class Captured:
+    """Steps recorded where that works; else called, which is told once."""
+
+    def __init__(self, record: Record, tell: Callable[[str], None] = warn) -> None:
+        self.record, self.tell = record, tell
+        self.failed = False
+
+    def of(self, step: Step) -> Step:
+        """What does the step's work when called. Recording may have done it once or more, or not at all.
+
+        So a step has to be one that may be repeated: it reads and writes the same tensors' contents as often as it
+        is called, and advances nothing.
+        """
+        if self.failed:
+            return step
+        try:
+            return self.record(step)
+        except Exception as error:  # whatever drivers and strangers' models raise
+            if is_out_of_memory(error):
+                raise
+            self.failed = True
+            first = (str(error).strip().splitlines() or [""])[0][:200]
+            self.tell(
+                f"decoding is not recorded as a CUDA graph in this process ({type(error).__name__}: {first}): kernels "
+                "are started one by one instead, which is slower and writes the same"
+            )
+        return step
+
+
+def record_graph(step: Step) -> Step:
+    """A CUDA graph of the step, after a call that does what must not be done while recording, such as loading."""
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        step()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+@functools.cache
+def of_this_process() -> Captured:
+    """The one that all batches share."""
+    return Captured(record_graph)
