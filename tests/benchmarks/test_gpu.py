@@ -39,18 +39,20 @@ def test_both_models_have_the_weights_that_their_names_say() -> None:
     assert counts["llama-1b"] == 1_235_814_400
 
 
-def test_a_part_tells_pairs_tokens_and_shares_beside_trl(monkeypatch: pytest.MonkeyPatch, smollm2_path: Path) -> None:
+@pytest.mark.parametrize("name", [pytest.param("llama", marks=pytest.mark.slow), "gpt2"])
+def test_a_part_tells_pairs_tokens_and_shares_beside_trl(
+    name: str, monkeypatch: pytest.MonkeyPatch, smollm2_path: Path
+) -> None:
     """On the same pairs, with the same loss: a difference would end it."""
     pytest.importorskip("trl")
     monkeypatch.setattr(gpu, "peaks_of", lambda device, dtype: Peaks("mine", 1e12, 1e12, "made up"))
     said: list[str] = []
-    found = compare(1, "float32", said.append, SIZES, CPU)
-    for name in SIZES.models:
-        dpo, decoding = found[name]["dpo"], found[name]["decoding"]
-        assert min(dpo.values()) > 0
-        assert dpo["speedup"] == pytest.approx(dpo["ours_pairs_per_second"] / dpo["trl_pairs_per_second"])
-        assert decoding["tokens_per_second"] > 0
-        assert 0 < decoding["share_of_bandwidth"] < 1
+    found = compare(1, "float32", said.append, replace(SIZES, models={name: SIZES.models[name]}), CPU)
+    dpo, decoding = found[name]["dpo"], found[name]["decoding"]
+    assert min(dpo.values()) > 0
+    assert dpo["speedup"] == pytest.approx(dpo["ours_pairs_per_second"] / dpo["trl_pairs_per_second"])
+    assert decoding["tokens_per_second"] > 0
+    assert 0 < decoding["share_of_bandwidth"] < 1
     assert any(line.startswith("DPO: ") for line in said)
 
 
