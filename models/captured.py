@@ -47,15 +47,21 @@ class Captured:
 
 def record_graph(step: Step) -> Step:
     """A CUDA graph of the step, after a call that does what must not be done while recording, such as loading."""
-    beside = torch.cuda.Stream()
-    beside.wait_stream(torch.cuda.current_stream())
+    beside, here = _stream(), torch.cuda.current_stream()
+    beside.wait_stream(here)
     with torch.cuda.stream(beside):
         step()
-    torch.cuda.current_stream().wait_stream(beside)
+    here.wait_stream(beside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.stream(here), torch.cuda.graph(graph, stream=beside):  # torch does not come back where that fails
         step()
     return graph.replay
+
+
+@functools.cache
+def _stream() -> torch.cuda.Stream:
+    """The one that all are recorded on: libraries keep memory for each stream that they ever saw."""
+    return torch.cuda.Stream()
 
 
 @functools.cache

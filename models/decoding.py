@@ -47,6 +47,7 @@ class Cache:
             keys, values = self.keys[layer], self.values[layer]
             keys[rows_B, :, :, self.lengths_B] = key_BKE
             values[rows_B, :, self.lengths_B] = value_BKE
+            # The query heads that share a key head stand where a sequence would: nothing is repeated.
             query_BKGE = query_BHE.unflatten(1, (key_BKE.shape[1], -1))
             scores_BKGW = (query_BKGE / math.sqrt(query_BHE.shape[2])) @ keys[..., :window]
             out_BKGE: Tensor = scores_BKGW.add_(bias_B11W).softmax(-1) @ values[:, :, :window]

@@ -5,7 +5,6 @@ Shapes: B rows · T cache length · L layers · K key/value heads · G query hea
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from models import captured
+from models.adapted import Adapted
 from models.captured import Captured
 from models.decoder import Decoder
 from models.decoding import Cache, Decoding, write
@@ -81,7 +81,8 @@ class _Rows:
 
     def run(self, end: int, draws_BT: Tensor | None) -> list[Generated]:
         """Write all rows to their ends."""
-        if self.decoder.device.type == "cuda":
+        # A step of transformers' own code may wait for the GPU, and a recording that meets that leaves torch unwell.
+        if self.decoder.device.type == "cuda" and not isinstance(self.decoder, Adapted):
             return self.run_captured(end, draws_BT, captured.of_this_process())
         written: list[list[int]] = [[] for _ in self.prompts]
         hidden_BD = self._prefill()
@@ -133,25 +134,9 @@ class _Rows:
 
     def _step(self, tokens_B: Tensor) -> Tensor:
         """Read one more token of each row; its hidden state, (B, D)."""
-        rows_B = torch.arange(len(tokens_B), device=tokens_B.device)
-        longest = int(self.lengths_B.max()) + 1
-        positions_B = self.lengths_B
-        unseen_BT = torch.arange(longest, device=tokens_B.device) > positions_B[:, None]
-        bias_B11T = torch.zeros(unseen_BT.shape, dtype=self.dtype, device=tokens_B.device)
-        bias_B11T = bias_B11T.masked_fill_(unseen_BT, -math.inf)[:, None, None]
-
-        def attend(layer: int, query_BHE: Tensor, key_BKE: Tensor, value_BKE: Tensor) -> Tensor:
-            keys, values = self.keys[layer], self.values[layer]
-            keys[rows_B, :, :, positions_B] = key_BKE
-            values[rows_B, :, positions_B] = value_BKE
-            # The query heads that share a key head stand where a sequence would: nothing is repeated.
-            query_BKGE = query_BHE.unflatten(1, (key_BKE.shape[1], -1))
-            scores_BKGT = (query_BKGE / math.sqrt(query_BHE.shape[2])) @ keys[..., :longest]
-            shares_BKGT = scores_BKGT.add_(bias_B11T).softmax(-1)
-            out_BKGE: Tensor = shares_BKGT @ values[:, :, :longest]
-            return out_BKGE.flatten(1, 2)
-
-        hidden_BD: Tensor = self.decoder(tokens_B, positions_B, attend, dtype=self.dtype)[0]
+        cache = Cache(self.keys, self.values, self.lengths_B)
+        attend = cache.attend(int(self.lengths_B.max()) + 1)
+        hidden_BD: Tensor = self.decoder(tokens_B, self.lengths_B, attend, dtype=self.dtype)[0]
         self.lengths_B = self.lengths_B + 1
         return hidden_BD
 

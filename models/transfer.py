@@ -14,4 +14,4 @@ def send(x: Tensor, device: torch.device) -> Tensor:
     """
     if device.type == "cuda" and x.device.type == "cpu":
         x = x.pin_memory()
-    return x.to(device, non_blocking=True)
+    return x.to(device, non_blocking=device.type == "cuda")

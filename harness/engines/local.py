@@ -143,7 +143,8 @@ class LocalEngine:
             self.on_step(line)
 
         rows = self.terms.rows(node.stage)
-        _take_in(policy)
+        if node.parent is not None:
+            _take_in(policy)
         return train_stage(
             policy, node.stage, plan, rows, reference, self.execution, number=node.number, on_step=on_step
         )
