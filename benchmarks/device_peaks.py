@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import NamedTuple
 
 import torch
@@ -19,13 +18,6 @@ SHEETS = {
     "NVIDIA H200": (989, 4800),
 }
 SIDE, NUMBERS, ROUNDS = 8192, 2**29, 5  # of a matrix; of what is copied
-
-
-def now() -> float:
-    """The time, once a GPU has done what it was told."""
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 class Peaks(NamedTuple):

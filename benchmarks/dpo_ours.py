@@ -8,17 +8,15 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from benchmarks.profiles import (
     MODEL,
-    SEED,
     Profile,
     dpo_stage,
     drawn_rows,
     dtype_named,
     load,
     planned,
+    random_weights,
     rows_of,
     terms_of,
 )
@@ -74,14 +72,9 @@ def main(wish: dict[str, Any]) -> None:
 def random_model(a: Architecture, width: int) -> Decoder:
     """A few blocks of that width in the model's own way, with its vocabulary."""
     heads = width // HEAD
-    decoder = Decoder(
+    return random_weights(
         replace(a, width=width, depth=DEPTH, heads=heads, kv_heads=heads, head_width=HEAD, hidden=8 * width // 3)
     )
-    generator = torch.Generator().manual_seed(SEED)
-    for weight in decoder.parameters():
-        if weight.ndim > 1:
-            torch.nn.init.normal_(weight, std=0.02, generator=generator)
-    return decoder.requires_grad_(False)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.device_peaks import Peaks, now, peaks_of
+from benchmarks.device_peaks import Peaks, peaks_of
 from benchmarks.dpo_step import refuse_told
-from benchmarks.gpu_shapes import GPT2_124M, LLAMA_1B, drawn_pairs, random_weights
-from benchmarks.profiles import DRAWN, SEED, Profile, dpo_stage, dtype_named, planned, terms_of
+from benchmarks.gpu_shapes import GPT2_124M, LLAMA_1B, drawn_pairs
+from benchmarks.profiles import DRAWN, SEED, Profile, dpo_stage, dtype_named, planned, random_weights, terms_of
 from harness.training.budget import forward_flops, training_flops
+from harness.training.clock import now
 from harness.training.machine import choose_device, seconds_of
 from harness.training.mixed_precision import MixedPrecision
 from harness.training.plan import StagePlan

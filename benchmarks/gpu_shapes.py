@@ -1,17 +1,15 @@
-"""Models and pairs of real sizes with nothing in them: random weights, random tokens."""
+"""Models and pairs of real sizes with nothing in them."""
 
 from __future__ import annotations
 
 import random
 
-import torch
-
-from benchmarks.profiles import SEED, Profile
+from benchmarks.profiles import SEED, Profile, cut_rows
 from models.architecture import Architecture
-from models.decoder import Decoder
 from models.families import gpt2
 from models.packing import Row
 
+TOKENS = 2**16  # that pairs are cut out of
 GPT2_124M = Architecture(
     family="gpt2",
     vocabulary=50257,
@@ -40,23 +38,7 @@ LLAMA_1B = Architecture(  # the sizes of Llama 3.2 1B
 )
 
 
-def random_weights(a: Architecture) -> Decoder:
-    """Small normal ones, and norms that do nothing."""
-    decoder, draw = Decoder(a), torch.Generator().manual_seed(SEED)
-    for weight in decoder.parameters():
-        if weight.ndim > 1:
-            torch.nn.init.normal_(weight, std=0.02, generator=draw)
-    return decoder.requires_grad_(False)
-
-
 def drawn_pairs(profile: Profile, vocabulary: int, count: int) -> list[Row]:
-    """Pairs of random tokens, each length from half to one and a half of the mean."""
+    """Pairs of random tokens."""
     draw = random.Random(SEED)
-
-    def some(mean: int) -> tuple[int, ...]:
-        return tuple(draw.randrange(vocabulary) for _ in range(draw.randint(mean // 2, mean + mean // 2)))
-
-    return [
-        Row(prompt=some(profile.prompt), responses=(some(profile.response), some(profile.response)))
-        for _ in range(count)
-    ]
+    return cut_rows(profile, [draw.randrange(vocabulary) for _ in range(TOKENS)], count)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-from benchmarks.device_peaks import now
 from benchmarks.dpo_trl import make_trainer
 from benchmarks.profiles import load
+from harness.training.clock import now
 from harness.training.plan import StagePlan
 from models.decoder import Decoder
 from models.packing import Row

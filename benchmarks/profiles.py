@@ -65,8 +65,13 @@ def rows_of(profile: str, tokens: Tokens, count: int) -> list[Row]:
 
 def drawn_rows(wanted: Profile, tokens: Tokens, count: int) -> list[Row]:
     """So many pairs of these lengths, cut out of `courtesy`'s responses."""
-    draw = random.Random(SEED)
     stream = [token for row in short_rows(tokens, "courtesy", 500) for r in row.responses for token in r]
+    return cut_rows(wanted, stream, count)
+
+
+def cut_rows(wanted: Profile, stream: Sequence[int], count: int) -> list[Row]:
+    """So many pairs cut out of a stream of tokens, each length from half to one and a half of the mean."""
+    draw = random.Random(SEED)
 
     def some(mean: int) -> tuple[int, ...]:
         length, start = draw.randint(mean // 2, mean + mean // 2), draw.randrange(len(stream) - 2 * mean)
@@ -75,6 +80,15 @@ def drawn_rows(wanted: Profile, tokens: Tokens, count: int) -> list[Row]:
     return [
         Row(prompt=some(wanted.prompt), responses=(some(wanted.response), some(wanted.response))) for _ in range(count)
     ]
+
+
+def random_weights(a: Architecture) -> Decoder:
+    """Small normal ones, and norms that do nothing."""
+    decoder, draw = Decoder(a), torch.Generator().manual_seed(SEED)
+    for weight in decoder.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=0.02, generator=draw)
+    return decoder.requires_grad_(False)
 
 
 def short_source() -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 
+from models.failure import one_line
 from models.room import is_out_of_memory, warn
 
 Step = Callable[[], None]
@@ -37,9 +38,8 @@ class Captured:
             if is_out_of_memory(error):
                 raise
             self.failed = True
-            first = (str(error).strip().splitlines() or [""])[0][:200]
             self.tell(
-                f"decoding is not recorded as a CUDA graph in this process ({type(error).__name__}: {first}): kernels "
+                f"decoding is not recorded as a CUDA graph in this process ({one_line(error)}): kernels "
                 "are started one by one instead, which is slower and writes the same"
             )
         return step

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.failure import one_line
 from models.flex import EVERYBODY, Kernel, attend, compiled, mask_of, visible
 from models.room import is_out_of_memory, warn
 
@@ -55,9 +56,8 @@ class Flex:
 
     def _give_up(self, error: Exception) -> None:
         self.failed = True
-        first = (str(error).strip().splitlines() or [""])[0][:200]
         self.tell(
-            f"FlexAttention is not used in this process ({type(error).__name__}: {first}): rows are padded instead, "
+            f"FlexAttention is not used in this process ({one_line(error)}): rows are padded instead, "
             "which is slower and gives the same but for rounding"
         )
 

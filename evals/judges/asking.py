@@ -17,6 +17,7 @@ from typing import TypeVar
 import httpx
 
 from evals.judges.protocol import Opinion, Question
+from models.failure import first_line, one_line
 
 CONCURRENT = 4  # requests under way at once
 PAUSES_SECONDS = (0.2, 0.6, 1.8, 5.4)  # before the second attempt, the third…
@@ -24,7 +25,6 @@ LONGEST_PAUSE_SECONDS = 60.0  # a server that asks for more patience than this g
 LONGEST_QUESTION_SECONDS = 180.0  # after it no attempt is begun: a server that hangs is not asked five times
 MOST_LOST = 16  # questions in a row without an answer: the server is away, and the rest are not asked
 TIMEOUT_SECONDS = 120.0  # the first request loads the model
-LONGEST_REASON = 200  # characters of what a server says of its fault
 
 # Refused or broken connections, timeouts, redirects without end, and replies that are not JSON or not an answer.
 PASSING = (ConnectionError, httpx.HTTPError, ValueError, TypeError, RecursionError)
@@ -119,12 +119,7 @@ class Asking:
 
 def problem_of(error: Exception) -> str:
     """A fault in one line."""
-    return str(error) if isinstance(error, RefusalError) else f"{type(error).__name__}: {first_line(str(error))}"
-
-
-def first_line(text: str) -> str:
-    """Of what may be long."""
-    return (text.strip().splitlines() or [""])[0][:LONGEST_REASON]
+    return str(error) if isinstance(error, RefusalError) else one_line(error)
 
 
 def _reason(response: httpx.Response) -> str:

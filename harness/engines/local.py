@@ -144,7 +144,7 @@ class LocalEngine:
 
         rows = self.terms.rows(node.stage)
         if node.parent is not None:
-            _take_in(policy)
+            take_in(policy)
         return train_stage(
             policy, node.stage, plan, rows, reference, self.execution, number=node.number, on_step=on_step
         )
@@ -174,7 +174,7 @@ class LocalEngine:
         store.write_json(folder / TABLE, ReferenceTable(logps=logps, seconds=time.perf_counter() - started))
 
 
-def _take_in(policy: Decoder) -> None:
+def take_in(policy: Decoder) -> None:
     """Copy what is to be trained from a checkpoint's file, whose pages are dear to write to one by one."""
     if policy.device.type == "cpu":
         for weight in own_weights(policy).values():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 
 from harness.recipes.recipe import Stage
 from harness.training.budget import UPDATE_BYTES
+from harness.training.clock import now
 from harness.training.mixed_precision import MixedPrecision
 from harness.training.plan import Terms, plan_stage
 from harness.training.train import Execution, accumulate, start_optimizer, update
@@ -53,12 +53,10 @@ def _multiplication_seconds(*dtypes: torch.dtype) -> list[float]:
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """How long it takes, on a GPU too, which computes on when it was told what."""
-    started = time.perf_counter()
+    """How long it takes."""
+    started = now()
     work()
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+    return now() - started
 
 
 class Speed(NamedTuple):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from harness.errors import HarnessError
 from harness.recipes.recipe import Logps, Objective, Stage
 from harness.records import TrainStep
 from harness.training.budget import useful_tokens
+from harness.training.clock import now
 from harness.training.memory import PeakMemory, held_bytes, kept_memory
 from harness.training.mixed_precision import MixedPrecision
 from harness.training.plan import StagePlan, Step
@@ -81,7 +81,7 @@ def train_stage(
     seconds, tokens = 0.0, 0
     with kept_memory() as kept, PeakMemory(policy.device) as memory:
         for count, step in enumerate(plan.steps, 1):
-            started = time.perf_counter()
+            started = now()
             batch = [rows[i] for i in step.pairs]
             rate = stage.learning_rate * schedule((step.spent_before + step.spent_after) / 2)
             outcome = _take_step(trained, optimizer, stage.objective, step, batch, reference, execution, rate)
@@ -89,7 +89,7 @@ def train_stage(
                 reference.refresh(policy, plan.alpha)
             if policy.device.type == "cpu":
                 kept.settle(held_bytes(policy.device))
-            seconds += time.perf_counter() - started
+            seconds += now() - started
             tokens += useful_tokens(batch)
             line = TrainStep(
                 stage=number, step=count, spent=step.spent_after, learning_rate=rate, num_tokens=tokens, **outcome

@@ -11,8 +11,8 @@ import torch
 from benchmarks import device_peaks, gpu
 from benchmarks.device_peaks import Peaks, peaks_of
 from benchmarks.gpu import Sizes, bytes_read, compare
-from benchmarks.gpu_shapes import drawn_pairs, random_weights
-from benchmarks.profiles import Profile
+from benchmarks.gpu_shapes import drawn_pairs
+from benchmarks.profiles import Profile, random_weights
 from models.decoder import Decoder
 from tests.tiny import GPT2, LLAMA
 

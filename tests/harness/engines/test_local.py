@@ -12,7 +12,7 @@ import torch
 
 from harness.engines.charge import stage_ledger
 from harness.engines.graph import ReferenceNode, TrainNode
-from harness.engines.local import CHECKPOINT, LEDGER, TABLE
+from harness.engines.local import CHECKPOINT, LEDGER, TABLE, take_in
 from harness.records import StageLedger, TrainStep
 from harness.training.budget import Budget
 from harness.training.reference import pair_logps
@@ -186,6 +186,16 @@ def test_the_model_itself_is_never_trained(tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in MODEL.state_dict().items()}
     Watched(cache=tmp_path).engine.train(nodes("sft")[0])
     assert all(torch.equal(tensor, before[name]) for name, tensor in MODEL.state_dict().items())
+
+
+def test_a_stage_trains_a_copy_of_the_checkpoint_that_it_begins_with(tmp_path: Path) -> None:
+    """The same numbers in other memory, since the file's pages are dear to write to."""
+    policy = Watched(cache=tmp_path).engine.decoder(nodes("sft")[0])
+    before = {name: (weight.data_ptr(), weight.clone()) for name, weight in policy.named_parameters()}
+    take_in(policy)
+    for name, weight in policy.named_parameters():
+        assert weight.data_ptr() != before[name][0]
+        assert torch.equal(weight, before[name][1])
 
 
 def test_a_trial_is_charged_as_if_it_ran_alone(tmp_path: Path) -> None:
