@@ -67,24 +67,31 @@ class Decoder(nn.Module):
                 kept.append(x_ND)
         return self.norm(x_ND), kept
 
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        """Of final hidden states, in their dtype, (N, vocabulary)."""
+        if self.untied_head is not None and hasattr(self.untied_head, "prepacked"):
+            return multiply_alone(hidden_ND, self.untied_head)
+        return hidden_ND @ self.head.to(hidden_ND.dtype).T
+
     def hollow(self) -> Decoder:
         """The same module without weights (on the meta device): `load_state_dict(…, assign=True)` gives it others."""
         with torch.device("meta"):
             return Decoder(self.architecture)
 
     def in_dtype(self, dtype: torch.dtype) -> Decoder:
-        """A frozen copy with its matrices already in `dtype`: same numbers as casting at each use, half the reading.
+        """The same with its matrices already in `dtype`: same numbers as casting at each use, half the reading.
 
-        Embeddings are looked up, not multiplied, so they stay as they are; a tied head becomes a matrix of its own.
+        Embeddings are looked up, not multiplied, so they are shared, as is what else is no matrix; a tied head becomes
+        a matrix of its own.
         """
-        twin = copy.deepcopy(self).requires_grad_(False)
+        twin = copy.deepcopy(self, {id(weight): weight for weight in self.parameters()})
         if twin.untied_head is None:
             a = self.architecture
             twin.untied_head = nn.Linear(a.width, a.vocabulary, bias=False, device="meta")
-            twin.untied_head.weight = nn.Parameter(self.head.detach(), requires_grad=False)
+            twin.untied_head.weight = twin.embedding.weight
         for layer in twin.modules():
             if isinstance(layer, nn.Linear):
-                layer.weight.data = layer.weight.data.to(dtype)
+                layer.weight = nn.Parameter(layer.weight.detach().to(dtype), requires_grad=False)
         return twin
 
 
@@ -152,10 +159,18 @@ class Norm(nn.Module):
 
 def multiply(x_ND: Tensor, linear: nn.Linear) -> Tensor:
     """The linear layer in the input's dtype, whatever dtype its weights are kept in; with its adapter if it has one."""
-    bias = None if linear.bias is None else linear.bias.to(x_ND.dtype)
     if (adapter := getattr(linear, "adapter", None)) is not None:  # models/low_rank.py
-        adapted: Tensor = adapter(x_ND, linear.weight, bias)
+        adapted: Tensor = adapter(x_ND, linear)
         return adapted
+    return multiply_alone(x_ND, linear)
+
+
+def multiply_alone(x_ND: Tensor, linear: nn.Linear) -> Tensor:
+    """The same without its adapter."""
+    bias = None if linear.bias is None else linear.bias.to(x_ND.dtype)
+    if (prepacked := getattr(linear, "prepacked", None)) is not None:  # models/prepacked.py
+        multiplied: Tensor = prepacked(x_ND, bias)
+        return multiplied
     return F.linear(x_ND, linear.weight.to(x_ND.dtype), bias)
 
 

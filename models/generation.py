@@ -142,7 +142,7 @@ class _Rows:
 
     def _choose(self, hidden_BD: Tensor, draws_B: Tensor | None) -> Tensor:
         """The likeliest next token, or the one at each row's uniform draw of the cumulated distribution."""
-        logits_BV = (hidden_BD.to(self.dtype) @ self.decoder.head.to(self.dtype).T).float()
+        logits_BV = self.decoder.logits(hidden_BD.to(self.dtype)).float()
         if draws_B is None:
             return logits_BV.argmax(-1)
         cumulated_BV = logits_BV.softmax(-1).cumsum(-1)

@@ -11,6 +11,7 @@ import torch
 
 from models.decoder import Decoder
 from models.packing import Row
+from models.prepacked import prepack
 from models.room import Room, Rooms, unless_out_of_memory
 from models.tokens import Tokens
 
@@ -29,8 +30,10 @@ class LanguageModel:
     @classmethod
     def of(cls, decoder: Decoder, tokens: Tokens, dtype: torch.dtype, rooms: Rooms | None = None) -> LanguageModel:
         """From a decoder in float32."""
-        frozen = decoder.requires_grad_(False)
-        computing = frozen if dtype == torch.float32 else frozen.in_dtype(dtype)
+        computing = decoder.requires_grad_(False)
+        if dtype != torch.float32:
+            computing = computing.in_dtype(dtype)
+            prepack(computing)
         return cls(decoder=computing, tokens=tokens, dtype=dtype, rooms=rooms or Rooms())
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from models.decoder import Decoder
 from models.packing import Packed
 
-CHUNK = 512  # response positions at a time: 100 MB of float32 logits at a vocabulary of 49,152
+CHUNK = 512  # response positions at a time: 50 MB of logits in bfloat16 at a vocabulary of 49,152
+IN_CACHE = 2**20  # logits in float32 that a processor computes at a time
 
 
 def sum_logps(decoder: Decoder, batch: Packed, *, dtype: torch.dtype) -> Tensor:
@@ -46,49 +47,64 @@ def by_response(values_M: Tensor, batch: Packed) -> Tensor:
 
 
 class _TargetLogps(torch.autograd.Function):
-    """log softmax(hidden · headᵀ)[target], chunk by chunk; the gradient is (onehot − softmax).
+    """log softmax(hidden · headᵀ)[target], chunk by chunk; by the logits its slope is (onehot − softmax).
 
-    The last chunk's softmax is kept, so that of a small batch nothing is computed twice.
+    The last chunk's slope is kept, so that of a small batch nothing is computed twice. Slopes take the place of their
+    logits; what each response token's gradient is multiplied by is put to the hidden states, which are far smaller.
     """
 
     @staticmethod
     def forward(ctx, hidden_MD, head_VD, targets_M, gradient_VD):  # type: ignore[no-untyped-def]  # torch's signature is untyped
-        pieces, norms, last = [], [], None
+        pieces, last = [], None
         for hidden, targets in zip(hidden_MD.split(CHUNK), targets_M.split(CHUNK), strict=True):
-            last = (hidden @ head_VD.T).float()
-            top = last.amax(-1, keepdim=True)
-            target = last.gather(1, targets[:, None])
-            norm = last.sub_(top).exp_().sum(-1, keepdim=True)
-            top += norm.log()
-            pieces.append((target - top)[:, 0])
-            norms.append(top)
-        ctx.save_for_backward(hidden_MD, head_VD, targets_M, torch.cat(norms))
-        ctx.gradient = gradient_VD
-        ctx.last = last.div_(norm) if any(ctx.needs_input_grad) and last is not None else None
+            last = hidden @ head_VD.T
+            pieces += _in_cache(last, targets, sloping=any(ctx.needs_input_grad))
+        ctx.save_for_backward(hidden_MD, head_VD, targets_M)
+        ctx.gradient, ctx.last = gradient_VD, last if any(ctx.needs_input_grad) else None
         return torch.cat(pieces)
 
     @staticmethod
     def backward(ctx, grad_M):  # type: ignore[no-untyped-def]
-        hidden_MD, head_VD, targets_M, norms_M1 = ctx.saved_tensors
-        grad_hidden = torch.empty_like(hidden_MD)
+        hidden_MD, head_VD, targets_M = ctx.saved_tensors
+        grad_M1, grad_hidden = grad_M[:, None], torch.empty_like(hidden_MD)
+        weighted_MD = (hidden_MD * grad_M1).to(hidden_MD.dtype)
         # An adapter leaves the head frozen: it needs no gradient then, nor the memory for one.
         grad_head = None
         if ctx.needs_input_grad[1]:
             grad_head = torch.empty_like(head_VD) if ctx.gradient is None else ctx.gradient
             if not len(hidden_MD):
                 grad_head.zero_()
-        softmax, ctx.last = ctx.last, None
+        slope, ctx.last = ctx.last, None
         for start in reversed(range(0, len(hidden_MD), CHUNK)):
             part = slice(start, start + CHUNK)
-            if softmax is None:
-                softmax = (hidden_MD[part] @ head_VD.T).float().sub_(norms_M1[part]).exp_()
-            slope = softmax.mul_(-grad_M[part, None]).scatter_add_(1, targets_M[part, None], grad_M[part, None])
-            softmax, slope = None, slope.to(hidden_MD.dtype)
-            grad_hidden[part] = slope @ head_VD
+            if slope is None:
+                slope = hidden_MD[part] @ head_VD.T
+                _in_cache(slope, targets_M[part], sloping=True)
+            grad_hidden[part] = (slope @ head_VD) * grad_M1[part]
             if grad_head is not None:
-                grad_head.addmm_(slope.T, hidden_MD[part], beta=0 if part.stop >= len(hidden_MD) else 1)
+                grad_head.addmm_(slope.T, weighted_MD[part], beta=0 if part.stop >= len(hidden_MD) else 1)
+            slope = None
         # Another name of the same memory: autograd takes what only it holds without a copy.
         return grad_hidden, None if grad_head is None else grad_head.detach(), None, None
+
+
+def _in_cache(logits_MV: Tensor, targets_M: Tensor, *, sloping: bool) -> list[Tensor]:
+    """log softmax at the targets, in float32, in parts of M; with `sloping`, logits become (onehot − softmax).
+
+    Few rows at a time, which a processor's caches hold: five passes over all of them in memory take a third as long
+    as their multiplication (docs/log.md, 2026-11-27).
+    """
+    rows = max(1, IN_CACHE // logits_MV.shape[1]) if logits_MV.device.type == "cpu" else CHUNK
+    found = []
+    for logits, targets in zip(logits_MV.split(rows), targets_M[:, None].split(rows), strict=True):
+        wide = logits.float()
+        shares = wide.softmax(-1)
+        # The largest share is at least 1 / V: its logarithm is exact where the target's may be that of zero.
+        norm = wide.amax(-1, keepdim=True) - shares.amax(-1, keepdim=True).log()
+        found.append((wide.gather(1, targets) - norm)[:, 0])
+        if sloping:
+            logits.copy_(shares.scatter_add_(1, targets, shares.new_full(targets.shape, -1.0)).neg_())
+    return found
 
 
 class Divergence(NamedTuple):

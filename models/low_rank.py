@@ -13,10 +13,9 @@ import math
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.decoder import Decoder
+from models.decoder import Decoder, multiply_alone
 from models.lora import Lora, Projection
 
 NAME = "adapter"  # of the module beside a matrix
@@ -44,15 +43,15 @@ class Adapter(nn.ModuleDict):
     def pairs(self) -> list[Pair]:
         return [pair for pair in self.values() if isinstance(pair, Pair)]
 
-    def forward(self, x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+    def forward(self, x_NI: Tensor, linear: nn.Linear) -> Tensor:
         """The frozen matrix and its pairs on x, in x's dtype, (N, O)."""
         if not self.on:
-            return F.linear(x_NI, weight_OI.to(x_NI.dtype), bias_O)
+            return multiply_alone(x_NI, linear)
         pairs = self.pairs
         a_SI = torch.cat([pair.a for pair in pairs]).to(x_NI.dtype)
         bs = [pair.b.to(x_NI.dtype) for pair in pairs]
         starts = tuple(pair.projection.start for pair in pairs)
-        out_NO: Tensor = _LowRank.apply(x_NI, weight_OI, bias_O, self.lora.scale, starts, a_SI, *bs)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        out_NO: Tensor = _LowRank.apply(x_NI, linear, self.lora.scale, starts, a_SI, *bs)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return out_NO
 
 
@@ -60,25 +59,25 @@ class _LowRank(torch.autograd.Function):
     """W x + s · B A x, added in place, so that neither way needs a second (N, O): W has no gradient, A and B have."""
 
     @staticmethod
-    def forward(ctx, x_NI, weight_OI, bias_O, scale, starts, a_SI, *bs):  # type: ignore[no-untyped-def]  # torch's signature is untyped
-        out_NO = F.linear(x_NI, weight_OI.to(x_NI.dtype), bias_O)
+    def forward(ctx, x_NI, linear, scale, starts, a_SI, *bs):  # type: ignore[no-untyped-def]  # torch's signature is untyped
+        out_NO = multiply_alone(x_NI, linear)
         h_NS = (x_NI @ a_SI.T).mul_(scale)
         for start, b_Or, h_Nr in zip(starts, bs, h_NS.chunk(len(bs), -1), strict=True):
             out_NO[:, start : start + len(b_Or)].addmm_(h_Nr, b_Or.T)
-        ctx.scale, ctx.starts = scale, starts
-        ctx.save_for_backward(x_NI, weight_OI, h_NS, a_SI, *bs)
+        ctx.linear, ctx.scale, ctx.starts = linear, scale, starts
+        ctx.save_for_backward(x_NI, h_NS, a_SI, *bs)
         return out_NO
 
     @staticmethod
     def backward(ctx, grad_NO):  # type: ignore[no-untyped-def]
-        x_NI, weight_OI, h_NS, a_SI, *bs = ctx.saved_tensors
+        x_NI, h_NS, a_SI, *bs = ctx.saved_tensors
         parts = [grad_NO[:, start : start + len(b_Or)] for start, b_Or in zip(ctx.starts, bs, strict=True)]
         grad_bs = [part.T @ h_Nr for part, h_Nr in zip(parts, h_NS.chunk(len(bs), -1), strict=True)]
         grad_NS = torch.cat([part @ b_Or for part, b_Or in zip(parts, bs, strict=True)], -1).mul_(ctx.scale)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad_NO @ weight_OI.to(grad_NO.dtype)).addmm_(grad_NS, a_SI)
-        return grad_x, None, None, None, None, grad_NS.T @ x_NI, *grad_bs
+            grad_x = (grad_NO @ ctx.linear.weight.to(grad_NO.dtype)).addmm_(grad_NS, a_SI)
+        return grad_x, None, None, None, grad_NS.T @ x_NI, *grad_bs
 
 
 def with_adapter(base: Decoder, lora: Lora, *, seed: int = 0) -> Decoder:

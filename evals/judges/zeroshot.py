@@ -80,7 +80,7 @@ def next_logps(model: LanguageModel, rows: Sequence[Row]) -> Tensor:
     hidden_ND, _ = model.decoder(batch.tokens_N, batch.positions_N, batch.attend, dtype=model.dtype)
     own_B = torch.tensor([len(row.prompt) - batch.prefix for row in rows], device=hidden_ND.device)
     last_BD = hidden_ND[batch.prefix + own_B.cumsum(0) - 1].to(model.dtype)
-    logits_BV: Tensor = (last_BD @ model.decoder.head.to(model.dtype).T).float()
+    logits_BV = model.decoder.logits(last_BD).float()
     return logits_BV.log_softmax(-1)
 
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from models.adapted import Adapted
 from models.decoder import Decoder
-from models.low_rank import sharing
+from models.low_rank import own_weights, sharing
 
 
 class MixedPrecision:
-    """A policy to train: `masters`, and `computing`, what passes go through. One and the same in float32.
+    """A policy to train or a reference to move: `masters`, and `computing`, what passes go through; in float32 the same.
 
     A graph may use the LM head once: all backward passes write its gradient to one place.
     """
@@ -26,7 +26,7 @@ class MixedPrecision:
     def __init__(self, masters: Decoder, dtype: torch.dtype) -> None:
         """Made when it is known which of the masters need gradients. What is no matrix is shared, in float32."""
         self.masters = self.computing = masters
-        self._copies: list[tuple[Tensor, Tensor]] = []  # master and copy, of what is trained
+        self._copies: list[tuple[Tensor, Tensor]] = []  # master and copy, of what may change
         # transformers' own code casts by itself.
         if dtype == torch.float32 or isinstance(masters, Adapted):
             return
@@ -34,9 +34,12 @@ class MixedPrecision:
         if self.computing.untied_head is None:
             self.computing.untied_head = nn.Linear(1, 1, bias=False, device="meta")
             self.computing.untied_head.weight = self.computing.embedding.weight
+        own = {id(weight) for weight in own_weights(masters).values()}
         for layer in self.computing.modules():
             if isinstance(layer, nn.Linear):
-                layer.weight = self._copy(layer.weight, dtype)
+                master, layer.weight = layer.weight, _cast(layer.weight, dtype)
+                if id(master) in own:
+                    self._copies.append((master, layer.weight))
         if self.computing.head.requires_grad:
             self.computing.head_gradient = torch.empty_like(self.computing.head)
 
@@ -48,16 +51,17 @@ class MixedPrecision:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Cast those masters again that are trained: they have changed."""
+        """Cast those masters again that may have changed."""
         for master, copy in self._copies:
             copy.copy_(master)
 
-    def _copy(self, master: Tensor, dtype: torch.dtype) -> nn.Parameter:
-        copy = nn.Parameter(master.detach().to(dtype), requires_grad=master.requires_grad)
-        if copy.requires_grad:
-            self._copies.append((master, copy))
-            copy.register_post_accumulate_grad_hook(_adding_to(master))
-        return copy
+
+def _cast(master: nn.Parameter, dtype: torch.dtype) -> nn.Parameter:
+    """A copy of a matrix, whose gradient goes to it."""
+    copy = nn.Parameter(master.detach().to(dtype), requires_grad=master.requires_grad)
+    if copy.requires_grad:
+        copy.register_post_accumulate_grad_hook(_adding_to(master))
+    return copy
 
 
 def _adding_to(master: Tensor) -> Callable[[Tensor], None]:

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from harness.training.mixed_precision import MixedPrecision
 from models.decoder import Decoder
 from models.logprobs import sum_logps
 from models.low_rank import own_weights, twin
@@ -45,10 +46,15 @@ class Moving:
     """A copy of what is trained of the policy, computed live and mixed with the policy as the plan says."""
 
     def __init__(self, policy: Decoder, dtype: torch.dtype) -> None:
-        self.decoder, self.dtype = twin(policy), dtype
+        self.dtype, self._copied = dtype, MixedPrecision(twin(policy), dtype)
+
+    @property
+    def decoder(self) -> Decoder:
+        """In float32."""
+        return self._copied.masters
 
     def logps(self, pairs: Batch, rows: Sequence[Row]) -> Tensor:
-        return pair_logps(self.decoder, rows, self.dtype)
+        return pair_logps(self._copied.computing, rows, self.dtype)
 
     @torch.no_grad()
     def refresh(self, policy: Decoder, alpha: float) -> None:
@@ -60,6 +66,7 @@ class Moving:
         """
         for mine, theirs in zip(own_weights(self.decoder).values(), own_weights(policy).values(), strict=True):
             mine.lerp_(theirs, alpha)
+        self._copied.refresh()
 
 
 @torch.no_grad()
