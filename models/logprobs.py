@@ -94,16 +94,17 @@ def _in_cache(logits_MV: Tensor, targets_M: Tensor, *, sloping: bool) -> list[Te
     Few rows at a time, which a processor's caches hold: five passes over all of them in memory take a third as long
     as their multiplication (docs/log.md, 2026-11-27).
     """
-    rows = max(1, IN_CACHE // logits_MV.shape[1]) if logits_MV.device.type == "cpu" else CHUNK
+    few = max(1, IN_CACHE // logits_MV.shape[1]) if logits_MV.device.type == "cpu" else CHUNK
+    wide_RV, shares_RV = logits_MV.new_empty(2, min(few, len(logits_MV)), logits_MV.shape[1], dtype=torch.float32)
     found = []
-    for logits, targets in zip(logits_MV.split(rows), targets_M[:, None].split(rows), strict=True):
-        wide = logits.float()
-        shares = wide.softmax(-1)
+    for logits, targets in zip(logits_MV.split(few), targets_M[:, None].split(few), strict=True):
+        wide = wide_RV[: len(logits)].copy_(logits)
+        shares = torch.softmax(wide, -1, out=shares_RV[: len(logits)])
         # The largest share is at least 1 / V: its logarithm is exact where the target's may be that of zero.
         norm = wide.amax(-1, keepdim=True) - shares.amax(-1, keepdim=True).log()
         found.append((wide.gather(1, targets) - norm)[:, 0])
         if sloping:
-            logits.copy_(shares.scatter_add_(1, targets, shares.new_full(targets.shape, -1.0)).neg_())
+            logits.copy_(shares.neg_().scatter_add_(1, targets, shares.new_ones(targets.shape)))
     return found
 
 

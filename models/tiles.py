@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 QUERIES = 128  # of one row in a tile: fewer skip more of what is not seen, more multiply faster
-TOKENS = 4 * QUERIES  # of rows that share tiles, padding included
+TOKENS = 16 * QUERIES  # of rows that share tiles, padding included
 ROWS_ALIKE = 1.25  # longest by shortest row of a tile: padding costs its square
 NOBODY = -1  # in a grid: no token
 _softmax_backward = torch.ops.aten._softmax_backward_data  # what autograd itself calls: one pass over the scores
