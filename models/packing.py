@@ -77,7 +77,7 @@ class Packed:
         return replace(self, **moved)
 
     @cached_property
-    def tiles(self) -> list[tiles.Tile]:
+    def tiles(self) -> tiles.Tiles:
         """What a processor's attention goes over, the same in every layer."""
         return tiles.cut(self.mask_B1TS, self.slots, self.prefix)
 

@@ -25,12 +25,14 @@ LENGTHS = {
 @pytest.mark.parametrize("rows", LENGTHS.values(), ids=LENGTHS.keys())
 def test_each_token_sees_what_the_mask_allows_once(rows: list[Row]) -> None:
     batch = pack(rows)
-    seen = torch.zeros(len(batch.tokens_N) + 1, len(batch.tokens_N), dtype=torch.int)
+    seen = torch.zeros(len(batch.tokens_N) + 1, len(batch.tokens_N) + 1, dtype=torch.int)  # and of nobody
     for tile in batch.tiles:
         (B, T), S = tile.queries_BT.shape, tile.keys_BS.shape[1]
-        readers = tile.written_M.view(B, T, 1).expand(B, T, S)
-        seen.index_put_((readers, tile.keys_BS[:, None].expand(B, T, S)), (tile.bias_B11TS[:, 0, 0] == 0).int(), True)
+        readers, keys = (x.where(x != tiles.NOBODY, len(batch.tokens_N)) for x in (tile.queries_BT, tile.keys_BS))
+        places = readers[:, :, None].expand(B, T, S), keys[:, None].expand(B, T, S)
+        seen.index_put_(places, tile.seen_BTS.int(), True)
     assert seen[:-1].max() == 1
+    assert seen[:-1, -1].max() == 0
     prefix = batch.prefix
     assert (
         seen[:-1].sum() == batch.mask_B1TS.flatten(0, 2).index_select(0, batch.slots).sum() + prefix * (prefix + 1) // 2
@@ -48,7 +50,18 @@ def test_rows_of_very_different_lengths_do_not_share_a_tile() -> None:
     assert list(tiles.alike([1600, 1600])) == [slice(0, 1), slice(1, 2)]
 
 
-def test_gradients_are_those_of_the_formula() -> None:
+def test_of_different_heads_and_dtypes_each_is_laid_out_once() -> None:
+    batch = pack([row(4, 3, 2), row(6, 2, 5)])
+    many, few = (batch.tiles.layout(*heads, torch.float32) for heads in ((4, 2), (4, 1)))
+    assert many is batch.tiles.layout(4, 2, torch.float32) and many is not few
+    (band,) = batch.tiles.layout(4, 2, torch.bfloat16).bands
+    assert {bias.dtype for bias in band.biases} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("read", [1, 30, 2**16])
+def test_gradients_are_those_of_the_formula(read: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tiles' keys are gathered at once."""
+    monkeypatch.setattr(tiles, "READ", read)
     batch = pack([row(4, 3, 2), row(6, 2, 5)])
     N, draw = len(batch.tokens_N), torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(N, heads, 4, dtype=torch.float64, generator=draw).requires_grad_() for heads in (4, 2, 2))
