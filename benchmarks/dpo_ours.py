@@ -51,7 +51,7 @@ def main(wish: dict[str, Any]) -> None:
     plan = planned(terms, wish["steps"])
     reference: ReferenceLogps
     if wish["reference"] == "live":
-        reference = Moving(model, dtype)  # it never does: no step of a frozen stage refreshes
+        reference = Moving(model, dtype, mixes=False)  # it never moves: no step of a frozen stage refreshes
     elif wish["reference"] == "zeros":
         reference = Frozen(dict.fromkeys(plan.pairs, (0.0, 0.0)), model.device)
     else:

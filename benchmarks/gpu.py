@@ -110,7 +110,7 @@ def our_steps(
     policy: Decoder, rows: Sequence[Row], plan: StagePlan, sizes: Sizes, dtype: torch.dtype
 ) -> list[dict[str, float]]:
     """What each step took, optimizer included, its loss and its log-probs."""
-    stage, reference = dpo_stage(), Moving(policy, dtype)  # it never does: no step of a frozen stage refreshes
+    stage, reference = dpo_stage(), Moving(policy, dtype, mixes=False)  # it never moves
     optimizer = start_optimizer(policy, rate=stage.learning_rate)
     trained, execution = MixedPrecision(policy, dtype), Execution(dtype=dtype, micro_batch_tokens=sizes.micro_tokens)
     told: list[dict[str, float]] = []

@@ -1,7 +1,8 @@
 """What stands between the matrices, in few passes over memory and with little kept for the backward pass.
 
 Each of these is a formula of a line whose gradient is written out by hand: autograd would keep every intermediate and
-pass over memory three times as often (docs/log.md). Second derivatives are not defined.
+pass over memory three times as often (docs/log.md). Second derivatives are not defined. Without gradients the formula
+is computed as it is: what autograd costs a call is about a tenth of a decoding step.
 Shapes: N tokens · D width · H heads · E head width · F feed-forward width.
 """
 
@@ -16,8 +17,17 @@ def rms_norm(x: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype) -> Ten
 
     Kept: x itself, which the residual stream holds anyway, and one number a row.
     """
+    if not torch.is_grad_enabled():
+        return _normed(x, weight_D, eps, dtype)[0]
     normed: Tensor = _RmsNorm.apply(x, weight_D, eps, dtype)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return normed
+
+
+def _normed(x: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """And what x was multiplied by."""
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    scale = (norm.square_().div_(x.shape[-1]).add_(eps)).rsqrt_()
+    return (x * scale).mul_(weight_D).to(dtype), scale
 
 
 def rotate(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor) -> Tensor:
@@ -25,23 +35,31 @@ def rotate(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor) -> Tensor:
 
     Cosine and sine have half the head's width; the gradient is the turn back, so nothing else is kept.
     """
+    if not torch.is_grad_enabled():
+        return _turn(x_NHE, cosine_N1F, sine_N1F, 1.0)
     turned: Tensor = _Rotate.apply(x_NHE, cosine_N1F, sine_N1F)  # type: ignore[no-untyped-call]
     return turned
 
 
 def silu_gate(gate_and_up_NF: Tensor) -> Tensor:
     """silu(gate) · up of a gate and an up side by side (SwiGLU, arXiv:2002.05202). Kept: the two."""
+    if not torch.is_grad_enabled():
+        return _gated(gate_and_up_NF)
     gated: Tensor = _SiluGate.apply(gate_and_up_NF)  # type: ignore[no-untyped-call]
     return gated
+
+
+def _gated(gate_and_up_NF: Tensor) -> Tensor:
+    gate, up = gate_and_up_NF.chunk(2, dim=-1)
+    return torch.nn.functional.silu(gate).mul_(up)
 
 
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, eps, dtype):  # type: ignore[no-untyped-def]  # torch's own signature is untyped
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-        scale = (norm.square_().div_(x.shape[-1]).add_(eps)).rsqrt_()
+        normed, scale = _normed(x, weight, eps, dtype)
         ctx.save_for_backward(x, weight, scale)
-        return (x * scale).mul_(weight).to(dtype)
+        return normed
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
@@ -80,8 +98,7 @@ class _SiluGate(torch.autograd.Function):
     @staticmethod
     def forward(ctx, both):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(both)
-        gate, up = both.chunk(2, dim=-1)
-        return torch.nn.functional.silu(gate).mul_(up)
+        return _gated(both)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]

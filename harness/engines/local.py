@@ -134,7 +134,7 @@ class LocalEngine:
         if table is not None:
             reference = Frozen(table.logps, self.device)
         elif node.stage.reference.moves:
-            reference = Moving(policy, self.execution.dtype)
+            reference = Moving(policy, self.execution.dtype, mixes=plan.alpha != 1)
 
         def on_step(line: TrainStep) -> None:
             if line.step in keep:

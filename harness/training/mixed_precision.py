@@ -18,9 +18,9 @@ from models.low_rank import own_weights, sharing
 
 
 class MixedPrecision:
-    """A policy to train or a reference to move: `masters`, and `computing`, what passes go through; in float32 the same.
+    """A policy to train or a reference that moves: `masters`, and `computing`, what passes go through.
 
-    A graph may use the LM head once: all backward passes write its gradient to one place.
+    In float32 they are one and the same. A graph may use the LM head once: all backward passes write its gradient to one place.
     """
 
     def __init__(self, masters: Decoder, dtype: torch.dtype) -> None:
@@ -56,7 +56,7 @@ class MixedPrecision:
             copy.copy_(master)
 
 
-def _cast(master: nn.Parameter, dtype: torch.dtype) -> nn.Parameter:
+def _cast(master: Tensor, dtype: torch.dtype) -> nn.Parameter:
     """A copy of a matrix, whose gradient goes to it."""
     copy = nn.Parameter(master.detach().to(dtype), requires_grad=master.requires_grad)
     if copy.requires_grad:

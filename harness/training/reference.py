@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.training.mixed_precision import MixedPrecision
+from models.adapted import Adapted
 from models.decoder import Decoder
 from models.logprobs import sum_logps
 from models.low_rank import own_weights, twin
@@ -45,16 +46,20 @@ class Frozen:
 class Moving:
     """A copy of what is trained of the policy, computed live and mixed with the policy as the plan says."""
 
-    def __init__(self, policy: Decoder, dtype: torch.dtype) -> None:
-        self.dtype, self._copied = dtype, MixedPrecision(twin(policy), dtype)
+    def __init__(self, policy: Decoder, dtype: torch.dtype, *, mixes: bool = True) -> None:
+        """`mixes`: a refresh may take the policy in part. Else no float32 is kept of a matrix that is read in less."""
+        self.dtype = dtype
+        narrow = dtype != torch.float32 and not isinstance(policy, Adapted)
+        self.mixes = mixes or not narrow
+        self._read = MixedPrecision(twin(policy) if self.mixes else narrow_twin(policy, dtype), dtype)
 
     @property
     def decoder(self) -> Decoder:
-        """In float32."""
-        return self._copied.masters
+        """In float32 where it mixes."""
+        return self._read.masters
 
     def logps(self, pairs: Batch, rows: Sequence[Row]) -> Tensor:
-        return pair_logps(self._copied.computing, rows, self.dtype)
+        return pair_logps(self._read.computing, rows, self.dtype)
 
     @torch.no_grad()
     def refresh(self, policy: Decoder, alpha: float) -> None:
@@ -64,9 +69,25 @@ class Moving:
         the reference's change of a matrix is its mixed B times its mixed A, whose cross terms are no mean of the two
         products, off it by α(1−α)(B−B′)(A−A′). At α = 1, a hard refresh, nothing is off.
         """
-        for mine, theirs in zip(own_weights(self.decoder).values(), own_weights(policy).values(), strict=True):
-            mine.lerp_(theirs, alpha)
-        self._copied.refresh()
+        assert self.mixes or alpha == 1, "what is read in less than float32 is not mixed"
+        own = own_weights(policy)
+        for name, theirs in own.items():
+            mine = self.decoder.get_parameter(name)
+            mine.lerp_(theirs, alpha) if self.mixes else mine.copy_(theirs)
+        if not self.mixes and "embedding.weight" in own and policy.untied_head is None:
+            self.decoder.head.copy_(policy.head)
+        self._read.refresh()
+
+
+def narrow_twin(policy: Decoder, dtype: torch.dtype) -> Decoder:
+    """A frozen copy of what is trained, its matrices in `dtype`; what an adapter leaves frozen is cast, or shared."""
+    copy = policy.in_dtype(dtype)
+    own = {id(weight) for weight in own_weights(policy).values()}
+    for module in copy.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            if id(weight) in own:
+                setattr(module, name, torch.nn.Parameter(weight.detach().clone()))
+    return copy.requires_grad_(False)
 
 
 @torch.no_grad()

@@ -63,6 +63,8 @@ def test_a_fused_formula_and_its_gradient_are_the_plain_ones(name: str) -> None:
     assert len(grads) == len(wanted) == len(tensors)
     for grad, want in zip(grads, wanted, strict=True):
         torch.testing.assert_close(grad, want, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        assert torch.equal(fused(*tensors), out)
 
 
 def test_a_norm_is_given_in_the_dtype_asked_for_and_its_gradient_in_the_inputs() -> None:

@@ -21,10 +21,12 @@ def whole_logps(decoder: Decoder, batch: Packed) -> Tensor:
     return (hidden_ND[batch.sources_M] @ decoder.head.T).log_softmax(-1)
 
 
+@pytest.mark.parametrize("logits", [1, 100, 2**20])
 @pytest.mark.parametrize("chunk", [1, 3, 7, 512])
-def test_log_probs_are_those_of_the_whole_softmax(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the chunk's size, and where the last one is short."""
+def test_log_probs_are_those_of_the_whole_softmax(chunk: int, logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the chunk's size, where the last one is short, and however many rows the caches hold."""
     monkeypatch.setattr(logprobs, "CHUNK", chunk)
+    monkeypatch.setattr(logprobs, "IN_CACHE", logits)
     decoder, batch = decoder_of(), pack(pair_rows(4))
     wanted = whole_logps(decoder, batch).gather(1, batch.targets_M[:, None])[:, 0]
     torch.testing.assert_close(token_logps(decoder, batch, dtype=torch.float32), wanted, rtol=1e-5, atol=1e-5)
@@ -46,6 +48,17 @@ def test_gradients_are_those_of_the_whole_softmax(chunk: int, tied: bool, monkey
         strict=True,
     ):
         assert (found - wanted).norm() <= 1e-5 * wanted.norm(), name
+
+
+def test_a_token_that_is_next_to_impossible_has_its_log_prob() -> None:
+    """Its share is zero in float32; its logarithm is not, nor is its gradient lost."""
+    hidden_MD, head_VD = torch.tensor([[1.0]], requires_grad=True), torch.tensor([[0.0], [-200.0], [-1.0]])
+    batch = replace(pack(pair_rows(1)), sources_M=torch.tensor([0]), targets_M=torch.tensor([1]))
+    logp = logprobs.target_logps(hidden_MD, head_VD, batch, dtype=torch.float32)
+    wanted = (hidden_MD @ head_VD.T).log_softmax(-1)[:, 1]
+    torch.testing.assert_close(logp, wanted)
+    for found, slope in zip(*(torch.autograd.grad(x.sum(), [hidden_MD]) for x in (logp, wanted)), strict=True):
+        torch.testing.assert_close(found, slope)
 
 
 def test_a_responses_log_prob_is_the_sum_over_its_tokens() -> None:

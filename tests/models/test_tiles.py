@@ -53,7 +53,8 @@ def test_rows_of_very_different_lengths_do_not_share_a_tile() -> None:
 def test_of_different_heads_and_dtypes_each_is_laid_out_once() -> None:
     batch = pack([row(4, 3, 2), row(6, 2, 5)])
     many, few = (batch.tiles.layout(*heads, torch.float32) for heads in ((4, 2), (4, 1)))
-    assert many is batch.tiles.layout(4, 2, torch.float32) and many is not few
+    assert many is batch.tiles.layout(4, 2, torch.float32)
+    assert many is not few
     (band,) = batch.tiles.layout(4, 2, torch.bfloat16).bands
     assert {bias.dtype for bias in band.biases} == {torch.bfloat16}
 

@@ -38,6 +38,9 @@ class Certain:
     def __call__(self, tokens_N: Tensor, positions_N: Tensor, attend: Any, *, dtype: torch.dtype) -> Any:
         return torch.ones(len(tokens_N), 1), []
 
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        return hidden_ND @ self.head.T
+
 
 @pytest.fixture(scope="module")
 def model(tiny_model: tuple[Decoder, Tokens]) -> LanguageModel:

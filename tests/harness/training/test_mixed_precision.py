@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from harness.training.mixed_precision import MixedPrecision
+from harness.training.reference import Moving, pair_logps
 from harness.training.train import start_optimizer, update
 from models.decoder import Decoder
 from models.logprobs import sum_logps
 from models.lora import parse_lora
 from models.low_rank import own_weights, with_adapter
 from models.packing import Row, pack
-from tests.tiny import LLAMA, decoder_of
+from tests.tiny import LLAMA, adapted_of, decoder_of, logits_of
 
 HALF = torch.bfloat16
 
@@ -60,6 +61,38 @@ def test_chunks_of_a_long_response_share_the_heads_gradient(monkeypatch: pytest.
     for decoder in (trained.computing, plain):
         backward(decoder, BATCHES)
     torch.testing.assert_close(trained.masters.head.grad, plain.head.grad, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("adapter", [True, False])
+def test_a_moving_reference_computes_what_casting_at_each_use_does(adapter: bool) -> None:
+    """Before and after it has moved; the policy that it follows stays where it is."""
+    make, rows = adapted_of if adapter else decoder_of, BATCHES[1]
+    policy, start = make(seed=1), make()
+    before = logits_of(policy, (1, 2, 3))
+    reference = Moving(start, HALF)
+    for _ in range(2):
+        assert torch.equal(reference.logps([0, 1], rows), pair_logps(reference.decoder, rows, HALF))
+        standing = reference.logps([0, 1], rows)
+        reference.refresh(policy, 0.5)
+        assert not torch.equal(reference.logps([0, 1], rows), standing)
+    assert torch.equal(logits_of(policy, (1, 2, 3)), before)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("adapter", [True, False])
+def test_a_reference_that_only_jumps_keeps_no_masters(adapter: bool, tied: bool) -> None:
+    """It computes what one with masters computes, and shares nothing that is trained."""
+    make, rows, a = adapted_of if adapter else decoder_of, BATCHES[1], replace(LLAMA, tied=tied)
+    policy, start = make(a, seed=1), make(a)
+    mixing, jumping = Moving(start, HALF), Moving(start, HALF, mixes=False)
+    for _ in range(2):
+        assert torch.equal(mixing.logps([0, 1], rows), jumping.logps([0, 1], rows))
+        for reference in (mixing, jumping):
+            reference.refresh(policy, 1)
+    own = {weight.data_ptr() for decoder in (policy, start) for weight in own_weights(decoder).values()}
+    assert not own & {weight.data_ptr() for weight in own_weights(jumping.decoder).values()}
+    matrices = (jumping.decoder.head, jumping.decoder.blocks[0].up.weight)
+    assert {matrix.dtype for matrix in matrices} == {HALF}
 
 
 def test_what_an_adapter_leaves_frozen_is_not_cast_again() -> None:
