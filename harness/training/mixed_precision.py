@@ -20,7 +20,8 @@ from models.low_rank import own_weights, sharing
 class MixedPrecision:
     """A policy to train or a reference that moves: `masters`, and `computing`, what passes go through.
 
-    In float32 they are one and the same. A graph may use the LM head once: all backward passes write its gradient to one place.
+    In float32 they are one and the same. A graph may use the LM head once: all backward passes write its gradient to
+    one place.
     """
 
     def __init__(self, masters: Decoder, dtype: torch.dtype) -> None:
