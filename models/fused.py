@@ -2,7 +2,7 @@
 
 Each of these is a formula of a line whose gradient is written out by hand: autograd would keep every intermediate and
 pass over memory three times as often (docs/log.md). Second derivatives are not defined. Without gradients the formula
-is computed as it is: what autograd costs a call is about a tenth of a decoding step.
+is computed as it is: autograd's own cost of all these calls is about a tenth of a decoding step.
 Shapes: N tokens · D width · H heads · E head width · F feed-forward width.
 """
 

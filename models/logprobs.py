@@ -67,7 +67,6 @@ class _TargetLogps(torch.autograd.Function):
     def backward(ctx, grad_M):  # type: ignore[no-untyped-def]
         hidden_MD, head_VD, targets_M = ctx.saved_tensors
         grad_M1, grad_hidden = grad_M[:, None], torch.empty_like(hidden_MD)
-        weighted_MD = (hidden_MD * grad_M1).to(hidden_MD.dtype)
         # An adapter leaves the head frozen: it needs no gradient then, nor the memory for one.
         grad_head = None
         if ctx.needs_input_grad[1]:
@@ -82,7 +81,8 @@ class _TargetLogps(torch.autograd.Function):
                 _in_cache(slope, targets_M[part], sloping=True)
             grad_hidden[part] = (slope @ head_VD) * grad_M1[part]
             if grad_head is not None:
-                grad_head.addmm_(slope.T, weighted_MD[part], beta=0 if part.stop >= len(hidden_MD) else 1)
+                weighted = (hidden_MD[part] * grad_M1[part]).to(hidden_MD.dtype)
+                grad_head.addmm_(slope.T, weighted, beta=0 if part.stop >= len(hidden_MD) else 1)
             slope = None
         # Another name of the same memory: autograd takes what only it holds without a copy.
         return grad_hidden, None if grad_head is None else grad_head.detach(), None, None

@@ -21,10 +21,13 @@ TOKENS = 64  # that the layout is chosen for; any number can be multiplied
 
 
 class Prepacked:
-    """A matrix that can only be multiplied with."""
+    """A matrix that can only be multiplied with: it is in no `state_dict`, and copies of a decoder share it."""
 
     def __init__(self, weight_OI: Tensor) -> None:
         self._laid_out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight_OI.detach(), TOKENS)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Prepacked:
+        return self
 
     def __call__(self, x_NI: Tensor, bias_O: Tensor | None) -> Tensor:
         """As `F.linear`, (N, O); without a gradient."""
@@ -50,10 +53,11 @@ def prepack(decoder: Decoder) -> None:
 def works() -> bool:
     """Whether this machine has the operators, and gets a product right."""
     draw = torch.Generator().manual_seed(0)
-    x, weight, bias = (torch.randn(size, generator=draw).bfloat16() for size in ((5, 96), (64, 96), (64,)))
-    wanted = x.double() @ weight.double().T + bias.double()
+    x, weight, bias = (torch.randn(size, generator=draw).bfloat16() for size in ((100, 96), (64, 96), (64,)))
     try:
-        found = Prepacked(weight)(x, bias)
+        laid_out = Prepacked(weight)
+        tried = [(laid_out(x[:rows], b), x[:rows], b) for rows in (1, 5, len(x)) for b in (None, bias)]
     except Exception:  # no such operator, or none for this processor: it raises several kinds
         return False
-    return bool((found.double() - wanted).norm() <= ROUNDING * wanted.norm())
+    wanted = (part.double() @ weight.double().T + (0 if b is None else b.double()) for _, part, b in tried)
+    return all((f.double() - w).norm() <= ROUNDING * w.norm() for (f, _, _), w in zip(tried, wanted, strict=True))

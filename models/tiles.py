@@ -17,6 +17,7 @@ from torch import Tensor
 
 QUERIES = 128  # of one row in a tile: fewer skip more of what is not seen, more multiply faster
 TOKENS = 16 * QUERIES  # of rows that share tiles, padding included
+KEYS = 4 * TOKENS  # that rows which share tiles read
 READ = 2**16  # key heads that are gathered at once
 ROWS_ALIKE = 1.25  # longest by shortest row of a tile: padding costs its square
 NOBODY = -1  # in a grid: no token
@@ -149,17 +150,19 @@ def cut(mask_B1TS: Tensor, slots: Tensor, prefix: int) -> Tiles:
     place_BS = torch.cat((head_P.expand(B, prefix), place_BT), dim=1)
     causal_1PP = torch.ones(prefix, prefix, dtype=torch.bool).tril()[None]
     found = list(_tiles(head_P[None], head_P[None], causal_1PP)) if prefix else []
-    for rows in alike((place_BT != NOBODY).sum(1).tolist()):
+    for rows in alike((place_BT != NOBODY).sum(1).tolist(), prefix):
         found += _tiles(place_BT[rows], place_BS[rows], mask_B1TS[rows, 0])
     return Tiles(found)
 
 
-def alike(lengths: Sequence[int]) -> Iterator[slice]:
-    """Neighbouring rows of nearly one length, at most TOKENS of them together, or one row."""
+def alike(lengths: Sequence[int], prefix: int = 0) -> Iterator[slice]:
+    """Neighbouring rows of nearly one length, or one row: at most TOKENS together, and KEYS with each row's prefix."""
     start = 0
     for end in range(1, len(lengths) + 1):
         part = lengths[start : end + 1]
-        if end == len(lengths) or max(part) > ROWS_ALIKE * min(part) or max(part) * len(part) > TOKENS:
+        longest, count = max(part), len(part)
+        full = longest * count > TOKENS or (prefix + longest) * count > KEYS
+        if end == len(lengths) or full or longest > ROWS_ALIKE * min(part):
             yield slice(start, end)
             start = end
 

@@ -2,9 +2,9 @@
 
 Held in float32, 4 bytes a trained weight each: the policy, its gradient, AdamW's two moments, a reference that moves,
 and the anchor, which stays for measuring. In bfloat16 each matrix of the policy and of such a reference has a copy
-besides, 2 bytes an entry, also those that an adapter leaves frozen. Besides: what each token leaves in each block for
-the backward pass, the mask of attention as numbers, and of the LM head a chunk of logits and its gradient twice (its
-own and the embedding's).
+besides, 2 bytes an entry, also those that an adapter leaves frozen (a reference that only jumps takes less). Besides:
+what each token leaves in each block for the backward pass, the mask of attention as numbers, and of the LM head a chunk
+of logits and its gradient twice (its own and the embedding's).
 
 All of it is taken to be there at once, and a tenth is added. Against what was measured before matrices had copies of
 their own (docs/log.md, 2026-11-26) it was a quarter high where a step is one or two micro-batches, elsewhere between
@@ -44,7 +44,7 @@ class Footprint:
         """Of steps in micro-batches of so many tokens, of which rows hold at most `longest`."""
         a = self.architecture
         copies = FLOAT * self.trained * (6 if self.moving else 5)
-        casts = self._size(a.body_weights + a.head_weights) * (2 if self.moving else 1)
+        casts = 0 if self._adapted else self._size(a.body_weights + a.head_weights) * (2 if self.moving else 1)
         head = 0 if self.adapter else 2 * FLOAT * a.head_weights
         logits = 3 * FLOAT * a.vocabulary * min(CHUNK, tokens)
         passing = tokens * a.depth * (self._kept + longest * self._bytes)
@@ -94,10 +94,16 @@ class Footprint:
     def measuring_copy(self) -> int:
         """What a model takes to measure, besides its weights in float32: its matrices once more in a narrow dtype.
 
-        A tied head becomes a matrix of its own, and the head is there twice (models/prepacked.py).
+        A tied head becomes a matrix of its own, and the head is there twice (models/prepacked.py); of what transformers
+        computes the embedding is copied instead.
         """
         a = self.architecture
-        return self._size(a.body_weights + 2 * a.head_weights) if self._narrow else 0
+        head = FLOAT * a.head_weights if self._adapted else self._size(a.head_weights)
+        return self._size(a.body_weights + a.head_weights) + head if self._narrow else 0
+
+    @property
+    def _adapted(self) -> bool:
+        return isinstance(self.architecture, AdaptedArchitecture)
 
     @property
     def _measured(self) -> int:

@@ -51,7 +51,9 @@ class Moving:
         self.dtype = dtype
         narrow = dtype != torch.float32 and not isinstance(policy, Adapted)
         self.mixes = mixes or not narrow
-        self._read = MixedPrecision(twin(policy) if self.mixes else narrow_twin(policy, dtype), dtype)
+        self._read = MixedPrecision(
+            twin(policy) if self.mixes else narrow_twin(policy, dtype), dtype if self.mixes else torch.float32
+        )
 
     @property
     def decoder(self) -> Decoder:

@@ -192,3 +192,4 @@ def test_a_copy_in_bfloat16_computes_what_casting_at_each_use_does(architecture:
     decoder, rows = decoder_of(architecture), pair_rows(4)
     cast, copied = (sum_logps(d, pack(rows), dtype=torch.bfloat16) for d in (decoder, decoder.in_dtype(torch.bfloat16)))
     assert torch.equal(cast, copied)
+    assert decoder.in_dtype(torch.bfloat16).embedding.weight is decoder.embedding.weight

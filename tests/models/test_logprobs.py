@@ -61,6 +61,29 @@ def test_a_token_that_is_next_to_impossible_has_its_log_prob() -> None:
         torch.testing.assert_close(found, slope)
 
 
+@pytest.mark.parametrize("trained", ["hidden", "head"])
+def test_a_gradient_alone_or_twice_is_the_same(trained: str) -> None:
+    """Where the other is frozen; and the second time, when the last chunk's slope is gone."""
+    draw = torch.Generator().manual_seed(0)
+    x = {"hidden": torch.randn(9, 4, generator=draw), "head": torch.randn(11, 4, generator=draw)}
+    batch = replace(pack(pair_rows(1)), sources_M=torch.arange(9), targets_M=torch.arange(9))
+    x[trained].requires_grad_()
+    found = logprobs.target_logps(x["hidden"], x["head"], batch, dtype=torch.float32).sum()
+    wanted = (x["hidden"] @ x["head"].T).log_softmax(-1).diagonal().sum()
+    (slope,) = torch.autograd.grad(wanted, [x[trained]])
+    for _ in range(2):
+        torch.testing.assert_close(torch.autograd.grad(found, [x[trained]], retain_graph=True)[0], slope)
+
+
+def test_without_response_tokens_there_is_nothing() -> None:
+    head_VD = torch.randn(11, 4, requires_grad=True)
+    none = torch.zeros(0, dtype=torch.long)
+    batch = replace(pack(pair_rows(1)), sources_M=none, targets_M=none)
+    logps = logprobs.target_logps(torch.randn(9, 4), head_VD, batch, dtype=torch.float32)
+    assert logps.shape == (0,)
+    assert torch.autograd.grad(logps.sum(), [head_VD])[0].abs().max() == 0
+
+
 def test_a_responses_log_prob_is_the_sum_over_its_tokens() -> None:
     """End token included, in the order of rows and responses."""
     decoder, rows = decoder_of(), pair_rows(3)

@@ -50,6 +50,12 @@ def test_rows_of_very_different_lengths_do_not_share_a_tile() -> None:
     assert list(tiles.alike([1600, 1600])) == [slice(0, 1), slice(1, 2)]
 
 
+def test_a_long_prefix_is_read_by_few_rows_at_once() -> None:
+    """Each of them has it among its keys."""
+    assert {part.stop - part.start for part in tiles.alike([16] * 30, prefix=1500)} == {5}
+    assert list(tiles.alike([16] * 30)) == [slice(0, 30)]
+
+
 def test_of_different_heads_and_dtypes_each_is_laid_out_once() -> None:
     batch = pack([row(4, 3, 2), row(6, 2, 5)])
     many, few = (batch.tiles.layout(*heads, torch.float32) for heads in ((4, 2), (4, 1)))

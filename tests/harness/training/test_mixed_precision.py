@@ -12,12 +12,13 @@ import torch
 from harness.training.mixed_precision import MixedPrecision
 from harness.training.reference import Moving, pair_logps
 from harness.training.train import start_optimizer, update
+from models.architecture import Architecture
 from models.decoder import Decoder
 from models.logprobs import sum_logps
 from models.lora import parse_lora
 from models.low_rank import own_weights, with_adapter
 from models.packing import Row, pack
-from tests.tiny import LLAMA, adapted_of, decoder_of, logits_of
+from tests.tiny import GPT2, LLAMA, adapted_of, decoder_of, logits_of
 
 HALF = torch.bfloat16
 
@@ -78,11 +79,11 @@ def test_a_moving_reference_computes_what_casting_at_each_use_does(adapter: bool
     assert torch.equal(logits_of(policy, (1, 2, 3)), before)
 
 
-@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("a", [LLAMA, replace(LLAMA, tied=False), GPT2], ids=["llama", "untied", "gpt2"])
 @pytest.mark.parametrize("adapter", [True, False])
-def test_a_reference_that_only_jumps_keeps_no_masters(adapter: bool, tied: bool) -> None:
+def test_a_reference_that_only_jumps_keeps_no_masters(adapter: bool, a: Architecture) -> None:
     """It computes what one with masters computes, and shares nothing that is trained."""
-    make, rows, a = adapted_of if adapter else decoder_of, BATCHES[1], replace(LLAMA, tied=tied)
+    make, rows = adapted_of if adapter else decoder_of, BATCHES[1]
     policy, start = make(a, seed=1), make(a)
     mixing, jumping = Moving(start, HALF), Moving(start, HALF, mixes=False)
     for _ in range(2):
@@ -93,6 +94,8 @@ def test_a_reference_that_only_jumps_keeps_no_masters(adapter: bool, tied: bool)
     assert not own & {weight.data_ptr() for weight in own_weights(jumping.decoder).values()}
     matrices = (jumping.decoder.head, jumping.decoder.blocks[0].up.weight)
     assert {matrix.dtype for matrix in matrices} == {HALF}
+    with pytest.raises(AssertionError, match="not mixed"):
+        jumping.refresh(policy, 0.5)
 
 
 def test_what_an_adapter_leaves_frozen_is_not_cast_again() -> None:
