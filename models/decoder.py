@@ -81,8 +81,8 @@ class Decoder(nn.Module):
     def in_dtype(self, dtype: torch.dtype) -> Decoder:
         """The same with its matrices already in `dtype`: same numbers as casting at each use, half the reading.
 
-        What is not cast is shared (embeddings, norms, biases, an adapter's A and B), so the source must not be trained
-        after that. A tied head becomes a matrix of its own.
+        What is not cast is shared (embeddings, norms, biases, an adapter's A and B): training the source changes that
+        and not the matrices. A tied head becomes a matrix of its own.
         """
         twin = copy.deepcopy(self, {id(weight): weight for weight in self.parameters()})
         if twin.untied_head is None:

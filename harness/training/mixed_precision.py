@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.adapted import Adapted
 from models.decoder import Decoder
-from models.low_rank import own_weights, sharing
+from models.low_rank import own_weights
 
 
 class MixedPrecision:
@@ -31,14 +31,15 @@ class MixedPrecision:
         # transformers' own code casts by itself.
         if dtype == torch.float32 or isinstance(masters, Adapted):
             return
-        self.computing = sharing(masters, list(masters.parameters()))
-        if self.computing.untied_head is None:
-            self.computing.untied_head = nn.Linear(1, 1, bias=False, device="meta")
-            self.computing.untied_head.weight = self.computing.embedding.weight
+        self.computing = masters.in_dtype(dtype)
         own = {id(weight) for weight in own_weights(masters).values()}
-        for layer in self.computing.modules():
+        for name, layer in self.computing.named_modules():
             if isinstance(layer, nn.Linear):
-                master, layer.weight = layer.weight, _cast(layer.weight, dtype)
+                # A tied head has a matrix of its own here, whose master is the embedding.
+                head = layer is self.computing.untied_head
+                master = masters.head if head else masters.get_parameter(f"{name}.weight")
+                if master.requires_grad:
+                    layer.weight.requires_grad_(True).register_post_accumulate_grad_hook(_adding_to(master))
                 if id(master) in own:
                     self._copies.append((master, layer.weight))
         if self.computing.head.requires_grad:
@@ -55,14 +56,6 @@ class MixedPrecision:
         """Cast those masters again that may have changed."""
         for master, copy in self._copies:
             copy.copy_(master)
-
-
-def _cast(master: Tensor, dtype: torch.dtype) -> nn.Parameter:
-    """A copy of a matrix, whose gradient goes to it."""
-    copy = nn.Parameter(master.detach().to(dtype), requires_grad=master.requires_grad)
-    if copy.requires_grad:
-        copy.register_post_accumulate_grad_hook(_adding_to(master))
-    return copy
 
 
 def _adding_to(master: Tensor) -> Callable[[Tensor], None]:

@@ -51,9 +51,10 @@ class Moving:
         self.dtype = dtype
         narrow = dtype != torch.float32 and not isinstance(policy, Adapted)
         self.mixes = mixes or not narrow
-        self._read = MixedPrecision(
-            twin(policy) if self.mixes else narrow_twin(policy, dtype), dtype if self.mixes else torch.float32
-        )
+        if self.mixes:
+            self._read = MixedPrecision(twin(policy), dtype)
+        else:
+            self._read = MixedPrecision(narrow_twin(policy, dtype), torch.float32)  # read as it is
 
     @property
     def decoder(self) -> Decoder:
