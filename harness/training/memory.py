@@ -22,6 +22,7 @@ _UNITS = {"mb": 1e6, "gb": 1e9, "mib": 2**20, "gib": 2**30}
 _EXAMPLES = "write 6GB, 1.5GiB, 800MB, or auto for what this machine has left"
 _CGROUPS = Path("/sys/fs/cgroup")
 GROWTH = 1.1  # of the most that a step needed: what is held beyond it is holes, and goes back
+SETTLING = 2  # steps until what a stage needs is there: the optimizer makes its state at the end of the first
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # mallopt(3)
 
 
@@ -134,7 +135,7 @@ class KeptMemory:
     def __init__(self, give_back: Callable[[], object]) -> None:
         self._give_back = give_back
         self._needed = 0  # the most that a step took which began without holes
-        self._fresh = True
+        self._fresh = SETTLING  # steps that begin without holes, still to come
 
     def settle(self, held: int) -> None:
         """After each step, which left the process with `held` bytes: give back what is free where they have grown.
@@ -143,10 +144,10 @@ class KeptMemory:
         step were seen (docs/log.md, 2026-11-26).
         """
         if self._fresh:
-            self._needed, self._fresh = max(self._needed, held), False
+            self._needed, self._fresh = max(self._needed, held), self._fresh - 1
         elif held > GROWTH * self._needed:
             self._give_back()
-            self._fresh = True
+            self._fresh = 1
 
 
 @contextmanager
