@@ -25,14 +25,18 @@ class Heads(NamedTuple):
 
 
 def sample(vocabulary: int) -> list[Row]:
-    """Two prompts with a common beginning and two responses each, of any tokens."""
+    """Two prompts with a common beginning, and two responses each with one of their own, of any tokens."""
     draw = random.Random(0)
 
     def some(count: int) -> tuple[int, ...]:
         return tuple(draw.randrange(vocabulary) for _ in range(count))
 
     start = some(5)
-    return [Row(prompt=start + some(own), responses=(some(9), some(6))) for own in (4, 7)]
+
+    def responses(begun: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        return begun + some(7), begun + some(4)
+
+    return [Row(prompt=start + some(own), responses=responses(some(2))) for own in (4, 7)]
 
 
 @torch.no_grad()
@@ -52,7 +56,7 @@ def logits_apart(model: Any, rows: list[Row]) -> Tensor:
 def logits_packed(adapted: Adapted, batch: Packed) -> Tensor:
     """The same, (M, V), as they come out behind our interface."""
     hidden_ND, _ = adapted(batch.tokens_N, batch.positions_N, batch.attend, dtype=torch.float32)
-    logits_MV: Tensor = hidden_ND[batch.sources_M] @ adapted.head.T
+    logits_MV: Tensor = hidden_ND[batch.sources_U[batch.places_M]] @ adapted.head.T
     return logits_MV
 
 

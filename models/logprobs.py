@@ -1,7 +1,8 @@
 """Log-probs of response tokens, without ever holding (batch, time, vocabulary) logits.
 
 Only hidden states that predict a response token go through the LM head, CHUNK at a time, and the backward pass computes
-each chunk's logits again. Shapes: M response tokens · D width · V vocabulary · R responses.
+each chunk's logits again; what a pair's responses begin with goes through it once.
+Shapes: M response tokens · U of them, shared ones once · D width · V vocabulary · R responses.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ def target_logps(
 
     `gradient_VD`: memory for the head's gradient, which is then an alias of it: a graph may use the head once.
     """
-    hidden_MD = hidden_ND.index_select(0, batch.sources_M).to(dtype)
-    logps: Tensor = _TargetLogps.apply(hidden_MD, head_VD.to(dtype), batch.targets_M, gradient_VD)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    return logps
+    hidden_UD = hidden_ND.index_select(0, batch.sources_U).to(dtype)
+    logps_U: Tensor = _TargetLogps.apply(hidden_UD, head_VD.to(dtype), batch.targets_U, gradient_VD)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return logps_U.index_select(0, batch.places_M)
 
 
 def by_response(values_M: Tensor, batch: Packed) -> Tensor:
@@ -54,50 +55,50 @@ class _TargetLogps(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, hidden_MD, head_VD, targets_M, gradient_VD):  # type: ignore[no-untyped-def]  # torch's signature is untyped
+    def forward(ctx, hidden_UD, head_VD, targets_U, gradient_VD):  # type: ignore[no-untyped-def]  # torch's signature is untyped
         pieces, last = [], None
-        for hidden, targets in zip(hidden_MD.split(CHUNK), targets_M.split(CHUNK), strict=True):
+        for hidden, targets in zip(hidden_UD.split(CHUNK), targets_U.split(CHUNK), strict=True):
             last = hidden @ head_VD.T
             pieces += _in_cache(last, targets, sloping=any(ctx.needs_input_grad))
-        ctx.save_for_backward(hidden_MD, head_VD, targets_M)
+        ctx.save_for_backward(hidden_UD, head_VD, targets_U)
         ctx.gradient, ctx.last = gradient_VD, last if any(ctx.needs_input_grad) else None
         return torch.cat(pieces)
 
     @staticmethod
-    def backward(ctx, grad_M):  # type: ignore[no-untyped-def]
-        hidden_MD, head_VD, targets_M = ctx.saved_tensors
-        grad_M1, grad_hidden = grad_M[:, None], torch.empty_like(hidden_MD)
+    def backward(ctx, grad_U):  # type: ignore[no-untyped-def]
+        hidden_UD, head_VD, targets_U = ctx.saved_tensors
+        grad_U1, grad_hidden = grad_U[:, None], torch.empty_like(hidden_UD)
         # An adapter leaves the head frozen: it needs no gradient then, nor the memory for one.
         grad_head = None
         if ctx.needs_input_grad[1]:
             grad_head = torch.empty_like(head_VD) if ctx.gradient is None else ctx.gradient
-            if not len(hidden_MD):
+            if not len(hidden_UD):
                 grad_head.zero_()
         slope, ctx.last = ctx.last, None
-        for start in reversed(range(0, len(hidden_MD), CHUNK)):
+        for start in reversed(range(0, len(hidden_UD), CHUNK)):
             part = slice(start, start + CHUNK)
             if slope is None:
-                slope = hidden_MD[part] @ head_VD.T
-                _in_cache(slope, targets_M[part], sloping=True)
-            grad_hidden[part] = (slope @ head_VD) * grad_M1[part]
+                slope = hidden_UD[part] @ head_VD.T
+                _in_cache(slope, targets_U[part], sloping=True)
+            grad_hidden[part] = (slope @ head_VD) * grad_U1[part]
             if grad_head is not None:
-                weighted = (hidden_MD[part] * grad_M1[part]).to(hidden_MD.dtype)
-                grad_head.addmm_(slope.T, weighted, beta=0 if part.stop >= len(hidden_MD) else 1)
+                weighted = (hidden_UD[part] * grad_U1[part]).to(hidden_UD.dtype)
+                grad_head.addmm_(slope.T, weighted, beta=0 if part.stop >= len(hidden_UD) else 1)
             slope = None
         # Another name of the same memory: autograd takes what only it holds without a copy.
         return grad_hidden, None if grad_head is None else grad_head.detach(), None, None
 
 
-def _in_cache(logits_MV: Tensor, targets_M: Tensor, *, sloping: bool) -> list[Tensor]:
-    """log softmax at the targets, in float32, in parts of M; with `sloping`, logits become (onehot − softmax).
+def _in_cache(logits_UV: Tensor, targets_U: Tensor, *, sloping: bool) -> list[Tensor]:
+    """log softmax at the targets, in float32, in parts of U; with `sloping`, logits become (onehot − softmax).
 
     Few rows at a time, which a processor's caches hold: five passes over all of them in memory take a third as long
     as their multiplication (docs/log.md, 2026-11-27).
     """
-    few = max(1, IN_CACHE // logits_MV.shape[1]) if logits_MV.device.type == "cpu" else CHUNK
-    wide_RV, shares_RV = logits_MV.new_empty(2, min(few, len(logits_MV)), logits_MV.shape[1], dtype=torch.float32)
+    few = max(1, IN_CACHE // logits_UV.shape[1]) if logits_UV.device.type == "cpu" else CHUNK
+    wide_RV, shares_RV = logits_UV.new_empty(2, min(few, len(logits_UV)), logits_UV.shape[1], dtype=torch.float32)
     found = []
-    for logits, targets in zip(logits_MV.split(few), targets_M[:, None].split(few), strict=True):
+    for logits, targets in zip(logits_UV.split(few), targets_U[:, None].split(few), strict=True):
         wide = wide_RV[: len(logits)].copy_(logits)
         shares = torch.softmax(wide, -1, out=shares_RV[: len(logits)])
         # The largest share is at least 1 / V: its logarithm is exact where the target's may be that of zero.
@@ -126,13 +127,13 @@ def divergence(policy: Decoder, anchor: Decoder, batch: Packed, *, dtype: torch.
     hidden = []
     for decoder in (policy, anchor):
         hidden_ND, _ = decoder(batch.tokens_N, batch.positions_N, batch.attend, dtype=dtype)
-        hidden.append(hidden_ND.index_select(0, batch.sources_M).to(dtype).split(CHUNK))
+        hidden.append(hidden_ND.index_select(0, batch.sources_U).to(dtype).split(CHUNK))
     kls, policies, anchors = [], [], []
-    for policy_MD, anchor_MD, targets in zip(*hidden, batch.targets_M.split(CHUNK), strict=True):
-        policy_MV = (policy_MD @ policy.head.to(dtype).T).float().log_softmax(-1)
-        anchor_MV = (anchor_MD @ anchor.head.to(dtype).T).float().log_softmax(-1)
-        policies.append(policy_MV.gather(1, targets[:, None])[:, 0])
-        anchors.append(anchor_MV.gather(1, targets[:, None])[:, 0])
-        kls.append((policy_MV.exp() * (policy_MV - anchor_MV)).sum(-1))
-    sums = [by_response(torch.cat(parts), batch) for parts in (kls, policies, anchors)]
+    for policy_UD, anchor_UD, targets in zip(*hidden, batch.targets_U.split(CHUNK), strict=True):
+        policy_UV = (policy_UD @ policy.head.to(dtype).T).float().log_softmax(-1)
+        anchor_UV = (anchor_UD @ anchor.head.to(dtype).T).float().log_softmax(-1)
+        policies.append(policy_UV.gather(1, targets[:, None])[:, 0])
+        anchors.append(anchor_UV.gather(1, targets[:, None])[:, 0])
+        kls.append((policy_UV.exp() * (policy_UV - anchor_UV)).sum(-1))
+    sums = [by_response(torch.cat(parts)[batch.places_M], batch) for parts in (kls, policies, anchors)]
     return Divergence(*sums)

@@ -1,9 +1,11 @@
 """Rows of one prompt and any number of responses to it, packed so that nothing is computed twice and nothing is padded.
 
-The stream is `[prefix | prompt | response | response | prompt | response | …]`: the tokens that all prompts begin with
-(a template's preamble) come once, then each row. A response sees the prefix, its prompt and itself, never its
-neighbours, and its positions go on from the prompt's: the log-probs are those of separate rows.
-Shapes: N tokens · P prefix · B rows · T longest row without prefix · M response tokens · R responses of all rows.
+The stream is `[prefix | trunk | response | response | trunk | response | …]`: the tokens that all prompts begin with
+(a template's preamble) come once, then each row's trunk, its prompt and what all its responses begin with. A response
+sees the prefix, its trunk and itself, never its neighbours, and its positions go on from the trunk's: the log-probs are
+those of separate rows.
+Shapes: N tokens · P prefix · B rows · T longest row without prefix · R responses of all rows · M their tokens · U of
+these, with those of a trunk once.
 """
 
 from __future__ import annotations
@@ -28,31 +30,49 @@ class Row:
     prompt: tuple[int, ...]
     responses: tuple[tuple[int, ...], ...] = ()
 
+    @cached_property
+    def begun(self) -> int:
+        """How many tokens all responses begin with."""
+        return _common(self.responses)
+
     @property
     def input_tokens(self) -> int:
-        """Tokens that the model reads: a response's last one is only ever predicted."""
-        return len(self.prompt) + sum(len(r) - 1 for r in self.responses)
+        """Tokens that the model reads, the trunk's once: a response's last one is only ever predicted."""
+        return len(self.prompt) + self.begun + sum(self._own)
 
     @property
     def response_tokens(self) -> int:
-        """Tokens that the model predicts."""
+        """Tokens of all responses."""
         return sum(len(r) for r in self.responses)
+
+    @property
+    def predicted_tokens(self) -> int:
+        """Response tokens that the model predicts, the trunk's once."""
+        return self.begun + sum(n + 1 for n in self._own)
 
     @property
     def attended(self) -> int:
         """Pairs (token, token it sees), itself included: what attention costs."""
-        p = len(self.prompt)
-        inputs = [len(r) - 1 for r in self.responses]
-        return p * (p + 1) // 2 + sum(n * p + n * (n + 1) // 2 for n in inputs)
+        trunk = len(self.prompt) + self.begun
+        return trunk * (trunk + 1) // 2 + sum(n * trunk + n * (n + 1) // 2 for n in self._own)
+
+    @property
+    def _own(self) -> list[int]:
+        """Of each response, how many tokens are read that are not the trunk's."""
+        return [len(r) - 1 - self.begun for r in self.responses]
 
 
 def common_prefix(rows: Sequence[Row]) -> int:
-    """How many tokens all prompts begin with, each prompt keeping at least one of its own."""
-    if len(rows) == 1:
+    """How many tokens all prompts begin with."""
+    return _common([r.prompt for r in rows])
+
+
+def _common(texts: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all begin with, each keeping at least one of its own; one alone shares with nobody."""
+    if len(texts) < 2:
         return 0
-    shortest = min(len(r.prompt) for r in rows) - 1
-    first = rows[0].prompt
-    return next((n for n in range(shortest) if any(r.prompt[n] != first[n] for r in rows)), shortest)
+    first, shortest = texts[0], min(map(len, texts)) - 1
+    return next((n for n in range(shortest) if any(text[n] != first[n] for text in texts)), shortest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +82,12 @@ class Packed:
     tokens_N: Tensor
     positions_N: Tensor
     prefix: int  # P
-    segments_N: Tensor  # 0 in prefix and prompts, then the response's number in its row
+    segments_N: Tensor  # 0 in prefix and trunks, then the response's number in its row
     slots: Tensor  # each row token's place in the (B, T) grid, flattened: (N − P,)
     mask_B1TS: Tensor  # (B, 1, T, P + T), True where the second token is seen by the first
-    sources_M: Tensor  # stream index of the hidden state that predicts each response token
-    targets_M: Tensor  # that response token
+    sources_U: Tensor  # stream index of the hidden state that predicts each response token
+    targets_U: Tensor  # that response token
+    places_M: Tensor  # each response token's place among those
     response_M: Tensor  # which response it belongs to, 0 … R−1, row by row
     ends_R: Tensor  # stream index of each response's last token that was read
     responses: int  # R
@@ -162,8 +183,9 @@ def pack(rows: Sequence[Row], *, read_last: bool = False) -> Packed:
         segments_N=torch.tensor([0] * prefix + [s for row in stream.segments for s in row]),
         slots=torch.tensor(slots),
         mask_B1TS=visibility(torch.tensor(segments), prefix),
-        sources_M=torch.tensor(stream.sources, dtype=torch.long),
-        targets_M=torch.tensor(stream.targets, dtype=torch.long),
+        sources_U=torch.tensor(stream.sources, dtype=torch.long),
+        targets_U=torch.tensor(stream.targets, dtype=torch.long),
+        places_M=torch.tensor(stream.places, dtype=torch.long),
         response_M=torch.tensor(stream.owners, dtype=torch.long),
         ends_R=torch.tensor(stream.ends, dtype=torch.long),
         responses=len(stream.ends),
@@ -177,35 +199,47 @@ class _Stream:
         self.prefix, self.cut = len(prefix), cut
         self.tokens = list(prefix)
         self.positions = list(range(len(prefix)))
-        self.segments: list[list[int]] = []  # by row: 0 in the prompt, then the response's number
+        self.segments: list[list[int]] = []  # by row: 0 in the trunk, then the response's number
         self.sources: list[int] = []
         self.targets: list[int] = []
+        self.places: list[int] = []
         self.owners: list[int] = []
         self.ends: list[int] = []
 
     def add(self, row: Row) -> None:
-        own = row.prompt[self.prefix :]
-        assert own, "a prompt has at least one token of its own"
+        begun = row.responses[0][: row.begun] if row.responses else ()
+        trunk = row.prompt + begun
+        own = trunk[self.prefix :]
+        assert len(own) > len(begun), "a prompt has at least one token of its own"
         self.tokens += own
-        self.positions += range(self.prefix, len(row.prompt))
+        self.positions += range(self.prefix, len(trunk))
         self.segments.append([0] * len(own))
-        before = len(self.tokens) - 1
+        last = len(self.tokens) - 1
+        shared = self._predict(begun, range(last - len(begun), last))
         for number, response in enumerate(row.responses, 1):
-            self._respond(response, number, before, len(row.prompt))
+            self.owners += [len(self.ends)] * len(response)
+            self.places += shared
+            self._respond(response[len(begun) :], number, last, len(trunk))
 
-    def _respond(self, response: tuple[int, ...], number: int, before: int, start: int) -> None:
-        read, first = response[: self.cut], len(self.tokens)
-        self.sources += [before, *range(first, first + len(response) - 1)]
-        self.targets += response
-        self.owners += [len(self.ends)] * len(response)
+    def _respond(self, own: tuple[int, ...], number: int, before: int, start: int) -> None:
+        """Lay out what a response has of its own, behind the trunk's last token."""
+        read, first = own[: self.cut], len(self.tokens)
+        self.places += self._predict(own, (before, *range(first, first + len(own) - 1)))
         self.tokens += read
         self.positions += range(start, start + len(read))
         self.segments[-1] += [number] * len(read)
         self.ends.append(len(self.tokens) - 1)
 
+    def _predict(self, targets: Sequence[int], sources: Sequence[int]) -> range:
+        """Where the predictions of these tokens lie, from the hidden states at these places."""
+        start = len(self.targets)
+        self.targets += targets
+        self.sources += sources
+        return range(start, len(self.targets))
+
 
 def visibility(segments_BT: Tensor, prefix: int) -> Tensor:
-    """(B, 1, T, P + T): a token sees the prefix, earlier tokens of its prompt and of its own segment, and itself."""
+    """(B, 1, T, P + T): a token sees the prefix, earlier tokens of its trunk and of its own segment, and itself."""
     B, T = segments_BT.shape
     reader, read = segments_BT[:, :, None], segments_BT[:, None, :]
     causal = torch.ones(T, T, dtype=torch.bool).tril()

@@ -60,14 +60,21 @@ def logits_of(decoder: Decoder, tokens: tuple[int, ...]) -> Tensor:
 
 
 def pair_rows(count: int, *, vocabulary: int = 41, prefix: int = 5, seed: int = 0) -> list[Row]:
-    """Rows of a common beginning, a prompt of their own and two responses, all of uneven lengths."""
+    """Rows of a common beginning, a prompt of their own and two responses, all of uneven lengths.
+
+    The responses of every third row begin alike.
+    """
     draw = random.Random(seed)
 
     def tokens(least: int, most: int) -> tuple[int, ...]:
         return tuple(draw.randrange(vocabulary) for _ in range(draw.randint(least, most)))
 
     start = tokens(prefix, prefix)
-    return [Row(prompt=start + tokens(1, 6), responses=(tokens(1, 7), tokens(1, 7))) for _ in range(count)]
+
+    def responses(begun: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        return begun + tokens(1, 7), begun + tokens(1, 7)
+
+    return [Row(prompt=start + tokens(1, 6), responses=responses(start[: 2 * (n % 3 == 2)])) for n in range(count)]
 
 
 def chosen_rows(rows: list[Row]) -> list[Row]:

@@ -165,13 +165,10 @@ def response_features(model: LanguageModel, rows: Sequence[Row]) -> Floats:
 
 
 def _own_places(batch: Packed) -> Tensor:
-    """Where each response token itself was read (its source is the place before)."""
-    counts_R = torch.bincount(batch.response_M, minlength=batch.responses)
-    firsts_R = batch.ends_R - counts_R + 1
-    within_M = (
-        torch.arange(len(batch.response_M), device=firsts_R.device) - (counts_R.cumsum(0) - counts_R)[batch.response_M]
-    )
-    return firsts_R[batch.response_M] + within_M
+    """Where each response token itself was read: it is what predicts the next, and the last is its response's end."""
+    places_M = batch.sources_U[batch.places_M].roll(-1)
+    last_R = torch.bincount(batch.response_M, minlength=batch.responses).cumsum(0) - 1
+    return places_M.index_copy(0, last_R, batch.ends_R)
 
 
 def _mean(values_MD: Tensor, batch: Packed) -> Tensor:

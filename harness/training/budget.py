@@ -1,8 +1,8 @@
 """What training costs, and what one trial may spend.
 
 FLOPs are those of useful tokens: the body (2 a weight forward, 6 with backward, plus attention) and the LM head (at
-response positions only), no padding, no recomputation; a template's common prefix counts once a step, though each
-micro-batch reads it again.
+response positions only), no padding, no recomputation; what a pair's responses begin with counts once, and a template's
+common prefix once a step, though each micro-batch reads it again.
 With an adapter (models/lora.py) the frozen matrices pass gradients on and have none of their own: `adapter_flops`.
 Memory-bound work (optimizer steps, refreshes of a moving reference) is charged at its FLOP-equivalent: bytes moved
 times the machine's balance.
@@ -99,7 +99,7 @@ class Work:
 
     tokens: int  # that are read
     attended: int  # pairs (token, token it sees)
-    predicted: int  # response tokens
+    predicted: int  # response tokens, what responses share once
 
 
 def work_of(rows: Sequence[Row]) -> Work:
@@ -108,7 +108,7 @@ def work_of(rows: Sequence[Row]) -> Work:
     return Work(
         tokens=sum(r.input_tokens for r in rows) - prefix * (len(rows) - 1),
         attended=sum(r.attended for r in rows) - prefix * (prefix + 1) // 2 * (len(rows) - 1),
-        predicted=sum(r.response_tokens for r in rows),
+        predicted=sum(r.predicted_tokens for r in rows),
     )
 
 
@@ -143,5 +143,5 @@ def adapter_flops(a: Architecture, rows: Sequence[Row], adapter: Lora) -> float:
 
 
 def useful_tokens(rows: Sequence[Row]) -> int:
-    """Tokens that the rows hold, prompts included, as a log counts them."""
+    """Tokens that are read of the rows, prompts included, as a log counts them."""
     return sum(r.input_tokens for r in rows)

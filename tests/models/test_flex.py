@@ -202,7 +202,7 @@ def test_a_trial_that_does_not_fit_leaves_it_to_the_grid() -> None:
 
 def test_a_kernel_is_tried_on_seven_blocks() -> None:
     rows_N, segments_N = example(torch.device("cpu"))
-    assert mask_blocks(flex.mask_of(rows_N, segments_N)) == mask_blocks(pack(pair_rows(90)).block_mask) == 7
+    assert mask_blocks(flex.mask_of(rows_N, segments_N)) == mask_blocks(pack(pair_rows(80)).block_mask) == 7
 
 
 def mask_blocks(mask: Any) -> int:

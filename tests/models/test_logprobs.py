@@ -18,7 +18,7 @@ from tests.tiny import LLAMA, decoder_of, pair_rows
 def whole_logps(decoder: Decoder, batch: Packed) -> Tensor:
     """Every response position's log-softmax over the vocabulary, (M, V)."""
     hidden_ND, _ = decoder(batch.tokens_N, batch.positions_N, batch.attend, dtype=torch.float32)
-    return (hidden_ND[batch.sources_M] @ decoder.head.T).log_softmax(-1)
+    return (hidden_ND[batch.sources_U[batch.places_M]] @ decoder.head.T).log_softmax(-1)
 
 
 @pytest.mark.parametrize("logits", [1, 100, 2**20])
@@ -28,7 +28,7 @@ def test_log_probs_are_those_of_the_whole_softmax(chunk: int, logits: int, monke
     monkeypatch.setattr(logprobs, "CHUNK", chunk)
     monkeypatch.setattr(logprobs, "IN_CACHE", logits)
     decoder, batch = decoder_of(), pack(pair_rows(4))
-    wanted = whole_logps(decoder, batch).gather(1, batch.targets_M[:, None])[:, 0]
+    wanted = whole_logps(decoder, batch).gather(1, batch.targets_U[batch.places_M][:, None])[:, 0]
     torch.testing.assert_close(token_logps(decoder, batch, dtype=torch.float32), wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -38,8 +38,8 @@ def test_gradients_are_those_of_the_whole_softmax(chunk: int, tied: bool, monkey
     """Each token with a weight of its own: body, embedding and head get the gradients of autograd."""
     monkeypatch.setattr(logprobs, "CHUNK", chunk)
     decoder, batch = decoder_of(replace(LLAMA, tied=tied)).requires_grad_(True), pack(pair_rows(4))
-    weights_M = torch.linspace(-1, 2, len(batch.targets_M))
-    plain_M = whole_logps(decoder, batch).gather(1, batch.targets_M[:, None])[:, 0]
+    weights_M = torch.linspace(-1, 2, len(batch.places_M))
+    plain_M = whole_logps(decoder, batch).gather(1, batch.targets_U[batch.places_M][:, None])[:, 0]
     chunked_M = token_logps(decoder, batch, dtype=torch.float32)
     for (name, _), found, wanted in zip(
         decoder.named_parameters(),
@@ -53,7 +53,9 @@ def test_gradients_are_those_of_the_whole_softmax(chunk: int, tied: bool, monkey
 def test_a_token_that_is_next_to_impossible_has_its_log_prob() -> None:
     """Its share is zero in float32; its logarithm is not, nor is its gradient lost."""
     hidden_MD, head_VD = torch.tensor([[1.0]], requires_grad=True), torch.tensor([[0.0], [-200.0], [-1.0]])
-    batch = replace(pack(pair_rows(1)), sources_M=torch.tensor([0]), targets_M=torch.tensor([1]))
+    batch = replace(
+        pack(pair_rows(1)), sources_U=torch.tensor([0]), targets_U=torch.tensor([1]), places_M=torch.tensor([0])
+    )
     logp = logprobs.target_logps(hidden_MD, head_VD, batch, dtype=torch.float32)
     wanted = (hidden_MD @ head_VD.T).log_softmax(-1)[:, 1]
     torch.testing.assert_close(logp, wanted)
@@ -66,7 +68,8 @@ def test_a_gradient_alone_or_twice_is_the_same(trained: str) -> None:
     """Where the other is frozen; and the second time, when the last chunk's slope is gone."""
     draw = torch.Generator().manual_seed(0)
     x = {"hidden": torch.randn(9, 4, generator=draw), "head": torch.randn(11, 4, generator=draw)}
-    batch = replace(pack(pair_rows(1)), sources_M=torch.arange(9), targets_M=torch.arange(9))
+    nine = torch.arange(9)
+    batch = replace(pack(pair_rows(1)), sources_U=nine, targets_U=nine, places_M=nine)
     x[trained].requires_grad_()
     found = logprobs.target_logps(x["hidden"], x["head"], batch, dtype=torch.float32).sum()
     wanted = (x["hidden"] @ x["head"].T).log_softmax(-1).diagonal().sum()
@@ -78,7 +81,7 @@ def test_a_gradient_alone_or_twice_is_the_same(trained: str) -> None:
 def test_without_response_tokens_there_is_nothing() -> None:
     head_VD = torch.randn(11, 4, requires_grad=True)
     none = torch.zeros(0, dtype=torch.long)
-    batch = replace(pack(pair_rows(1)), sources_M=none, targets_M=none)
+    batch = replace(pack(pair_rows(1)), sources_U=none, targets_U=none, places_M=none)
     logps = logprobs.target_logps(torch.randn(9, 4), head_VD, batch, dtype=torch.float32)
     assert logps.shape == (0,)
     assert torch.autograd.grad(logps.sum(), [head_VD])[0].abs().max() == 0

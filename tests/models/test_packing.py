@@ -29,6 +29,10 @@ SHAPES = {
     "responses of one token": [Row(prompt=(1, 2, i), responses=((4,), (5,))) for i in range(3)],
     "one token against many": [Row(prompt=(1, 2, i), responses=((4,), (5, 6, 7, 8, 9))) for i in range(3)],
     "identical responses": [Row(prompt=(1, 2, 3), responses=((4, 5), (4, 5)))],
+    "identical responses of one token": [Row(prompt=(1, 2, 3), responses=((4,), (4,)))],
+    "responses that begin alike": [Row(prompt=(1, 2, i), responses=((4, 5, i, 6), (4, 5, 7))) for i in range(3)],
+    "one response begins another": [Row(prompt=(1, i), responses=((4, 5), (4, 5, 6, 7))) for i in range(3)],
+    "some of three begin alike": [Row(prompt=(1, i), responses=((4, 5), (4, 5, 6), (4, 7, 8))) for i in range(2)],
     "one response": [Row(prompt=(1, 2, i), responses=((4, 5, i),)) for i in range(3)],
     "many responses": [Row(prompt=(1, 2, i), responses=((4, 5), (6,), (7, 8, i), (9,), (1, 1))) for i in range(2)],
 }
@@ -111,10 +115,23 @@ def test_the_rejected_response_is_not_seen_by_the_chosen_one() -> None:
 
 
 def test_nothing_is_read_twice_and_nothing_is_padded() -> None:
-    """The stream has the shared beginning once, and no last token of any response."""
+    """The stream has each shared beginning once, and no last token of any response."""
     rows = pair_rows(6)
     shared = common_prefix(rows)
     assert len(pack(rows).tokens_N) == sum(r.input_tokens for r in rows) - shared * (len(rows) - 1)
+    assert len(pack(rows).targets_U) == sum(r.predicted_tokens for r in rows)
+    tokens = pack([Row(prompt=(1, 2), responses=((4, 5, 6), (4, 5, 7, 8)))]).tokens_N
+    assert tokens.tolist() == [1, 2, 4, 5, 7]
+
+
+def test_each_response_token_has_its_prediction() -> None:
+    """Those that responses share have one for all."""
+    rows = pair_rows(6)
+    batch = pack(rows)
+    responses = [y for row in rows for y in row.responses]
+    assert batch.targets_U[batch.places_M].tolist() == [token for y in responses for token in y]
+    assert batch.response_M.tolist() == [number for number, y in enumerate(responses) for _ in y]
+    assert len(batch.targets_U) < len(batch.places_M)
 
 
 def test_reading_the_last_token_too_finds_it_at_its_end() -> None:

@@ -119,7 +119,14 @@ def test_a_row_costs_what_is_counted_by_hand() -> None:
     body = 7 * 2 * (16 + 16 + 16 + 72)
     attention = 25 * (2 * 4 + 2 * 4)
     head = 6 * 2 * 40
-    assert forward_flops(ONE, [Row(prompt=(1, 2, 3), responses=((1, 2), (1, 2, 3, 4)))]) == body + attention + head
+    assert forward_flops(ONE, [Row(prompt=(1, 2, 3), responses=((1, 2), (3, 4, 5, 6)))]) == body + attention + head
+
+
+def test_what_a_pairs_responses_begin_with_is_charged_once() -> None:
+    """It costs what it would as the prompt's end, but for being predicted."""
+    begun = Row(prompt=(1, 2, 3), responses=((1, 2, 5), (1, 2, 3, 4)))
+    asked = Row(prompt=(1, 2, 3, 1, 2), responses=((5,), (3, 4)))
+    assert forward_flops(ONE, [begun]) == forward_flops(ONE, [asked]) + 2 * 2 * ONE.head_weights
 
 
 def test_a_common_beginning_is_charged_once() -> None:
@@ -186,7 +193,7 @@ def test_an_adapter_costs_what_is_counted_by_hand() -> None:
     up and down 16 + 72, not into qkv, where nothing is trained before; all of the only layer's attention, twice; both
     pairs twice over, but for q's A once; and the head once.
     """
-    row, lora = Row(prompt=(1, 2, 3), responses=((1, 2), (1, 2, 3, 4))), parse_lora("lora:r=1:target=q+down")
+    row, lora = Row(prompt=(1, 2, 3), responses=((1, 2), (3, 4, 5, 6))), parse_lora("lora:r=1:target=q+down")
     forward = 7 * 2 * (16 + 16 + 16 + 72 + 8 + 10) + 25 * 16 + 6 * 2 * 40
     backward = 7 * 2 * (16 + 72) + 25 * 2 * 16 + 7 * (4 * (8 + 10) - 2 * 4) + 6 * 2 * 40
     assert forward_flops(ONE, [row], lora) == forward
@@ -236,5 +243,6 @@ def test_costs_add_up_by_kind() -> None:
 
 
 def test_useful_tokens_are_those_that_are_read() -> None:
-    """Prompts count in every row, as a log counts them."""
+    """Prompts count in every row, as a log counts them, and what a row's responses begin with once."""
     assert useful_tokens([Row(prompt=(1, 2), responses=((3, 4), (5,)))] * 2) == 6
+    assert useful_tokens([Row(prompt=(1, 2), responses=((3, 4), (3, 5)))] * 2) == 6
