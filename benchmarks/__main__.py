@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import importlib.metadata
 import importlib.util
-import json
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,11 +17,10 @@ from rich.console import Console
 
 from benchmarks import ceiling, dpo_step, generation, gpu, growth, whole_bench
 from benchmarks.profiles import PROFILES, TRL_WEIGHTS
+from benchmarks.record import LATEST, LIBRARIES, known, machine, moment, stamped, update
 from harness.store import write_json
 from harness.training.machine import choose_device, choose_dtype
 
-LATEST = Path(__file__).with_name("latest.json")
-LIBRARIES = ("torch", "transformers", "trl", "accelerate")
 PARTS = ("dpo_step", "generation", "ceiling", "whole_bench", "growth", "gpu")
 
 
@@ -32,10 +28,11 @@ def main() -> None:
     asked = parse()
     console = Console(highlight=False)
     dtype = str(choose_dtype(choose_device())).removeprefix("torch.") if asked.dtype == "auto" else asked.dtype
-    found = known(asked.out, machine(dtype), console.print)
+    found, stamp = known(asked.out, machine(dtype), console.print), moment()
     for name in asked.parts or default_parts():
         console.rule(name)
-        update(found, {name: part(name, asked, dtype, lambda line: console.print(line, soft_wrap=True))})
+        measured = part(name, asked, dtype, lambda line: console.print(line, soft_wrap=True))
+        update(found, {name: stamped(measured, stamp)})
         write_json(asked.out, found)
     console.print(f"All figures: {asked.out}")
 
@@ -97,50 +94,6 @@ def part(name: str, asked: argparse.Namespace, dtype: str, say: Callable[[str], 
     if name == "ceiling":
         return ceiling.compare(asked.profiles, asked.steps, dtype, say)
     return generation.compare(asked.steps, dtype, say)
-
-
-def known(file: Path, here: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    """What was measured before, where it was on a machine like this with the same libraries; else that is said."""
-    if not file.exists():
-        return {"machine": here}
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if isinstance(found, dict) and found.get("machine") == here:
-        return found
-    say(f"{file} holds figures of another machine, other libraries or another dtype: they are replaced")
-    return {"machine": here}
-
-
-def update(old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Replace what is new, at any depth."""
-    for key, value in new.items():
-        if isinstance(value, dict) and isinstance(old.get(key), dict):
-            update(old[key], value)
-        else:
-            old[key] = value
-
-
-def machine(dtype: str) -> dict[str, Any]:
-    """What the figures were made on and with."""
-    found = {name: importlib.metadata.version(name) for name in LIBRARIES if importlib.util.find_spec(name)}
-    if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return {
-        "processor": processor(),
-        "threads": torch.get_num_threads(),
-        "dtype": dtype,
-        "python": platform.python_version(),
-        **found,
-    }
-
-
-def processor() -> str:
-    """Its name, as Linux tells it."""
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

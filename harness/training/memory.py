@@ -21,6 +21,7 @@ SPARED = 0.1  # of what the machine has left, for what else goes on there
 _UNITS = {"mb": 1e6, "gb": 1e9, "mib": 2**20, "gib": 2**30}
 _EXAMPLES = "write 6GB, 1.5GiB, 800MB, or auto for what this machine has left"
 _CGROUPS = Path("/sys/fs/cgroup")
+_FORGET, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 GROWTH = 1.1  # of the most that a step needed: what is held beyond it is holes, and goes back
 SETTLING = 2  # steps until what a stage needs is there: the optimizer makes its state at the end of the first
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # mallopt(3)
@@ -95,21 +96,23 @@ def _groups(root: Path, own: Path) -> Iterator[Path]:
 
 
 class PeakMemory:
-    """While entered, watches the memory in use; `peak_bytes` is the most of it that was seen.
+    """While entered, watches the memory in use; `peak_bytes` is the most of it, once left.
 
-    On the processor that is the process's resident set, sampled; on an accelerator, what was allocated there, exactly.
+    On the processor that is the process's resident set, as Linux counts it, elsewhere sampled, by a thread that costs
+    training a hundredth of its time; on an accelerator, what was allocated there.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.peak_bytes = device, 0
         self._process = psutil.Process()
         self._over = threading.Event()
-        self._sampler = threading.Thread(target=self._sample, daemon=True)
+        self._sampler: threading.Thread | None = None
 
     def __enter__(self) -> PeakMemory:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        else:
+        elif not _forget_peak():
+            self._sampler = threading.Thread(target=self._sample, daemon=True)
             self._sampler.start()
         return self
 
@@ -118,6 +121,8 @@ class PeakMemory:
     ) -> None:
         if self.device.type == "cuda":
             self.peak_bytes = torch.cuda.max_memory_allocated(self.device)
+        elif self._sampler is None:
+            self.peak_bytes = _peak_resident()
         else:
             self._over.set()
             self._sampler.join()
@@ -127,6 +132,20 @@ class PeakMemory:
             self.peak_bytes = max(self.peak_bytes, self._process.memory_info().rss)
             if self._over.wait(EVERY_SECONDS):
                 return
+
+
+def _forget_peak() -> bool:
+    """Let Linux count the peak of this process's resident set from now on (proc(5)); False where it does not."""
+    try:
+        _FORGET.write_text("5")
+        return _peak_resident() > 0
+    except (OSError, StopIteration):
+        return False
+
+
+def _peak_resident() -> int:
+    lines = _STATUS.read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 class KeptMemory:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks.__main__ import PARTS, default_parts, known, parse, update
+from benchmarks.__main__ import PARTS, default_parts, parse
 
 
 @pytest.mark.parametrize(
@@ -43,17 +41,3 @@ def test_every_part_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_gpu_its_part_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert default_parts() == [name for name in PARTS if name != "gpu"]
-
-
-def test_figures_of_other_parts_stay_where_the_machine_is_the_same(tmp_path: Path) -> None:
-    before = {"machine": {"threads": 2}, "dpo_step": {"short": {"speedup": 5.0}}, "ceiling": {"share": 0.7}}
-    file = tmp_path / "latest.json"
-    file.write_text(json.dumps(before))
-    said: list[str] = []
-    found = known(file, {"threads": 2}, said.append)
-    update(found, {"dpo_step": {"chat": {"speedup": 3.0}}})
-    assert found == {**before, "dpo_step": {"short": {"speedup": 5.0}, "chat": {"speedup": 3.0}}}
-    assert known(tmp_path / "missing.json", {"threads": 4}, said.append) == {"machine": {"threads": 4}}
-    assert not said
-    assert known(file, {"threads": 4}, said.append) == {"machine": {"threads": 4}}
-    assert "another machine" in said[0]
