@@ -28,7 +28,7 @@ def main() -> None:
     asked = parse()
     console = Console(highlight=False)
     dtype = str(choose_dtype(choose_device())).removeprefix("torch.") if asked.dtype == "auto" else asked.dtype
-    found, stamp = known(asked.out, machine(dtype), console.print), moment()
+    found, stamp = known(asked.out, machine(dtype), console.print), moment(asked.out)
     for name in asked.parts or default_parts():
         console.rule(name)
         measured = part(name, asked, dtype, lambda line: console.print(line, soft_wrap=True))

@@ -44,19 +44,22 @@ def update(old: dict[str, Any], new: dict[str, Any]) -> None:
 
 
 def stamped(found: dict[str, Any], stamp: dict[str, str]) -> dict[str, Any]:
-    """The same with the stamp beside all figures, at any depth: a file holds those of several days."""
-    inner = {key: stamped(value, stamp) if isinstance(value, dict) else value for key, value in found.items()}
-    return inner if inner and all(isinstance(value, dict) for value in inner.values()) else {**inner, **stamp}
+    """The same, `made` standing beside the topmost figures and for all below: a file holds those of several days."""
+    if found and all(isinstance(value, dict) for value in found.values()):
+        return {key: stamped(value, stamp) for key, value in found.items()}
+    return {**found, "made": stamp}
 
 
-def moment() -> dict[str, str]:
-    """The day, and the commit where that can be told."""
+def moment(file: Path) -> dict[str, str]:
+    """The day, and the commit where that can be told; the file of figures is no change to it."""
     today = {"date": datetime.now(UTC).date().isoformat()}
-    commit = _git("rev-parse", "--short=12", "HEAD")
-    if commit is None:
+    commit, top = _git("rev-parse", "--short=12", "HEAD"), _git("rev-parse", "--show-toplevel")
+    if commit is None or top is None:
         return today
-    changed = _git("status", "--porcelain", "--", ":/", f":!{LATEST.name}")
-    return {**today, "commit": commit + (CHANGED if changed else "")}
+    own = file.resolve()
+    others = [f":(top,exclude){own.relative_to(top)}"] if own.is_relative_to(top) else []
+    changed = _git("status", "--porcelain", "--", ":/", *others)
+    return {**today, "commit": commit + ("" if changed == "" else CHANGED)}
 
 
 def _git(*asked: str) -> str | None:

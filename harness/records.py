@@ -202,7 +202,7 @@ class StageLedger:
     pairs: int  # rows consumed (a pair for a preference objective, a chosen response for sft)
     distinct_pairs: int
     epochs: float
-    tokens: int  # useful tokens that the policy was trained on, prompts included
+    tokens: int  # that the policy read in training: prompts included, and what a pair's responses begin with once
     policy_flops: float  # forward and backward
     reference_flops: float  # reference passes
     update_flops: float  # optimizer steps: memory-bound, at their FLOP-equivalent
@@ -296,7 +296,7 @@ class TrainStep:
     loss: float
     grad_norm: float
     learning_rate: float
-    num_tokens: int
+    num_tokens: int  # read since the stage began, as the ledger counts them
     rewards_chosen: float | None = None  # beta · log-ratio, nats; None for sft
     rewards_rejected: float | None = None
     rewards_accuracies: float | None = None

@@ -68,7 +68,10 @@ class TokenRows(Sequence[Row]):
 
 
 def longest_row(rows: TokenRows) -> int:
-    """Input tokens of the longest row, by the few whose texts are longest: a million rows are not encoded for it."""
+    """Input tokens of the longest row, by the few whose texts are longest: a million rows are not encoded for it.
+
+    One with shorter texts that have less in common may be a little longer.
+    """
     pairs = rows.pairs
     places: Sequence[int] = range(len(rows))
     if isinstance(pairs, PairList):

@@ -25,18 +25,18 @@ Sees = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def visible(rows_L: Tensor, segments_L: Tensor) -> Sees:
-    """FlexAttention's mask: a token sees the prefix, its row's prompt and its own segment, up to itself."""
+    """FlexAttention's mask: a token sees the prefix, its row's trunk and its own segment, up to itself."""
 
     def sees(batch: Tensor, head: Tensor, reader: Tensor, read: Tensor) -> Tensor:
-        prompt = segments_L[read] == 0
-        own = (rows_L[read] == rows_L[reader]) & (prompt | (segments_L[read] == segments_L[reader]))
+        trunk = segments_L[read] == 0
+        own = (rows_L[read] == rows_L[reader]) & (trunk | (segments_L[read] == segments_L[reader]))
         return (read <= reader) & (own | (rows_L[read] == EVERYBODY))
 
     return sees
 
 
 def mask_of(rows_N: Tensor, segments_N: Tensor) -> Any:
-    """The block mask of a stream. Segments: 0 in a prompt, then the response's number; padding is a row of its own."""
+    """The block mask of a stream. Segments: 0 in a trunk, then the response's number; padding is a row of its own."""
     from torch.nn.attention.flex_attention import create_block_mask
 
     length = padded(len(rows_N))

@@ -25,7 +25,7 @@ class Heads(NamedTuple):
 
 
 def sample(vocabulary: int) -> list[Row]:
-    """Two prompts with a common beginning, and two responses each with one of their own, of any tokens."""
+    """Two prompts with a common beginning, each with two responses that begin alike too, of any tokens."""
     draw = random.Random(0)
 
     def some(count: int) -> tuple[int, ...]:
@@ -33,8 +33,8 @@ def sample(vocabulary: int) -> list[Row]:
 
     start = some(5)
 
-    def responses(begun: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-        return begun + some(7), begun + some(4)
+    def responses(shared: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        return shared + some(7), shared + some(4)
 
     return [Row(prompt=start + some(own), responses=responses(some(2))) for own in (4, 7)]
 

@@ -5,7 +5,7 @@ The stream is `[prefix | trunk | response | response | trunk | response | …]`:
 sees the prefix, its trunk and itself, never its neighbours, and its positions go on from the trunk's: the log-probs are
 those of separate rows.
 Shapes: N tokens · P prefix · B rows · T longest row without prefix · R responses of all rows · M their tokens · U of
-these, with those of a trunk once.
+these, what a row's responses share once.
 """
 
 from __future__ import annotations
@@ -30,15 +30,18 @@ class Row:
     prompt: tuple[int, ...]
     responses: tuple[tuple[int, ...], ...] = ()
 
+    def __post_init__(self) -> None:
+        assert all(self.responses), "a response has an end token at least"
+
     @cached_property
-    def begun(self) -> int:
-        """How many tokens all responses begin with."""
+    def shared_tokens(self) -> int:
+        """How many tokens all responses begin with, each keeping at least one of its own."""
         return _common(self.responses)
 
     @property
     def input_tokens(self) -> int:
         """Tokens that the model reads, the trunk's once: a response's last one is only ever predicted."""
-        return len(self.prompt) + self.begun + sum(self._own)
+        return len(self.prompt) + self.shared_tokens + sum(self._own_read_tokens)
 
     @property
     def response_tokens(self) -> int:
@@ -48,27 +51,27 @@ class Row:
     @property
     def predicted_tokens(self) -> int:
         """Response tokens that the model predicts, the trunk's once."""
-        return self.begun + sum(n + 1 for n in self._own)
+        return self.shared_tokens + sum(n + 1 for n in self._own_read_tokens)
 
     @property
     def attended(self) -> int:
         """Pairs (token, token it sees), itself included: what attention costs."""
-        trunk = len(self.prompt) + self.begun
-        return trunk * (trunk + 1) // 2 + sum(n * trunk + n * (n + 1) // 2 for n in self._own)
+        trunk = len(self.prompt) + self.shared_tokens
+        return trunk * (trunk + 1) // 2 + sum(n * trunk + n * (n + 1) // 2 for n in self._own_read_tokens)
 
     @property
-    def _own(self) -> list[int]:
+    def _own_read_tokens(self) -> list[int]:
         """Of each response, how many tokens are read that are not the trunk's."""
-        return [len(r) - 1 - self.begun for r in self.responses]
+        return [len(r) - 1 - self.shared_tokens for r in self.responses]
 
 
 def common_prefix(rows: Sequence[Row]) -> int:
-    """How many tokens all prompts begin with."""
+    """How many tokens all prompts begin with, each keeping at least one of its own."""
     return _common([r.prompt for r in rows])
 
 
 def _common(texts: Sequence[tuple[int, ...]]) -> int:
-    """How many tokens all begin with, each keeping at least one of its own; one alone shares with nobody."""
+    """One alone shares with nobody."""
     if len(texts) < 2:
         return 0
     first, shortest = texts[0], min(map(len, texts)) - 1
@@ -207,19 +210,19 @@ class _Stream:
         self.ends: list[int] = []
 
     def add(self, row: Row) -> None:
-        begun = row.responses[0][: row.begun] if row.responses else ()
-        trunk = row.prompt + begun
+        shared = row.responses[0][: row.shared_tokens] if row.responses else ()
+        trunk = row.prompt + shared
         own = trunk[self.prefix :]
-        assert len(own) > len(begun), "a prompt has at least one token of its own"
+        assert len(own) > len(shared), "a prompt has at least one token of its own"
         self.tokens += own
         self.positions += range(self.prefix, len(trunk))
         self.segments.append([0] * len(own))
         last = len(self.tokens) - 1
-        shared = self._predict(begun, range(last - len(begun), last))
+        shared_places = self._predict(shared, range(last - len(shared), last))
         for number, response in enumerate(row.responses, 1):
             self.owners += [len(self.ends)] * len(response)
-            self.places += shared
-            self._respond(response[len(begun) :], number, last, len(trunk))
+            self.places += shared_places
+            self._respond(response[len(shared) :], number, last, len(trunk))
 
     def _respond(self, own: tuple[int, ...], number: int, before: int, start: int) -> None:
         """Lay out what a response has of its own, behind the trunk's last token."""
@@ -228,7 +231,7 @@ class _Stream:
         self.tokens += read
         self.positions += range(start, start + len(read))
         self.segments[-1] += [number] * len(read)
-        self.ends.append(len(self.tokens) - 1)
+        self.ends.append(len(self.tokens) - 1 if read else before)
 
     def _predict(self, targets: Sequence[int], sources: Sequence[int]) -> range:
         """Where the predictions of these tokens lie, from the hidden states at these places."""

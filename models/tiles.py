@@ -134,7 +134,7 @@ def _heads_of(places: Tensor, heads: int, head: Tensor) -> Tensor:
 
 
 def _shares(q_BKxGTxE: Tensor, k_BKxSxE: Tensor, bias_B11TS: Tensor) -> Tensor:
-    """softmax of scaled queries by keys over what is seen, (B·K, G·T, S). Who is nobody sees the row's prompt."""
+    """softmax of scaled queries by keys over what is seen, (B·K, G·T, S). Who is nobody sees the row's trunk."""
     B, _, _, T, S = bias_B11TS.shape
     scores = q_BKxGTxE @ k_BKxSxE.transpose(1, 2)
     scores.view(B, -1, scores.shape[1] // T, T, S).add_(bias_B11TS)

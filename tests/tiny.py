@@ -71,8 +71,8 @@ def pair_rows(count: int, *, vocabulary: int = 41, prefix: int = 5, seed: int = 
 
     start = tokens(prefix, prefix)
 
-    def responses(begun: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-        return begun + tokens(1, 7), begun + tokens(1, 7)
+    def responses(shared: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        return shared + tokens(1, 7), shared + tokens(1, 7)
 
     return [Row(prompt=start + tokens(1, 6), responses=responses(start[: 2 * (n % 3 == 2)])) for n in range(count)]
 

@@ -128,10 +128,10 @@ def training_flops(a: Architecture, rows: Sequence[Row], adapter: Lora | None = 
 
 
 def adapter_flops(a: Architecture, rows: Sequence[Row], adapter: Lora) -> float:
-    """The backward pass of LoRA, with N weights in the body, n in the adapter, H in the head, T tokens, M predicted.
+    """The backward pass of LoRA, with N weights in the body, n in the adapter, H in the head, T tokens, U predicted.
 
     2 (N − N₀) T through the frozen matrices, twice attention's forward pass, 4 n T for the adapter's own gradients and
-    through it, less 2 n₀ T, and 2 H M through the head. N₀, n₀ and the first layer's attention are what needs no
+    through it, less 2 n₀ T, and 2 H U through the head. N₀, n₀ and the first layer's attention are what needs no
     gradient, since nothing before it is trained: `Lora.idle`.
     """
     work, idle = work_of(rows), adapter.idle(a)

@@ -21,9 +21,9 @@ SPARED = 0.1  # of what the machine has left, for what else goes on there
 _UNITS = {"mb": 1e6, "gb": 1e9, "mib": 2**20, "gib": 2**30}
 _EXAMPLES = "write 6GB, 1.5GiB, 800MB, or auto for what this machine has left"
 _CGROUPS = Path("/sys/fs/cgroup")
-_FORGET, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+_CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 GROWTH = 1.1  # of the most that a step needed: what is held beyond it is holes, and goes back
-SETTLING = 2  # steps until what a stage needs is there: the optimizer makes its state at the end of the first
+SETTLING = 2  # steps until what a stage needs is there: AdamW makes its moments at the end of the first
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # mallopt(3)
 
 
@@ -98,20 +98,20 @@ def _groups(root: Path, own: Path) -> Iterator[Path]:
 class PeakMemory:
     """While entered, watches the memory in use; `peak_bytes` is the most of it, once left.
 
-    On the processor that is the process's resident set, as Linux counts it, elsewhere sampled, by a thread that costs
-    training a hundredth of its time; on an accelerator, what was allocated there.
+    On the processor that is the process's resident set, as Linux counts it (one watch at a time: it counts anew for
+    all of the process), elsewhere sampled, by a thread that costs training a hundredth of its time (docs/log.md,
+    2026-11-27); on an accelerator, what was allocated there.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.peak_bytes = device, 0
-        self._process = psutil.Process()
         self._over = threading.Event()
         self._sampler: threading.Thread | None = None
 
     def __enter__(self) -> PeakMemory:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        elif not _forget_peak():
+        elif not _count_peak_anew():
             self._sampler = threading.Thread(target=self._sample, daemon=True)
             self._sampler.start()
         return self
@@ -129,15 +129,15 @@ class PeakMemory:
 
     def _sample(self) -> None:
         while True:
-            self.peak_bytes = max(self.peak_bytes, self._process.memory_info().rss)
+            self.peak_bytes = max(self.peak_bytes, held_bytes(self.device))
             if self._over.wait(EVERY_SECONDS):
                 return
 
 
-def _forget_peak() -> bool:
+def _count_peak_anew() -> bool:
     """Let Linux count the peak of this process's resident set from now on (proc(5)); False where it does not."""
     try:
-        _FORGET.write_text("5")
+        _CLEAR_REFS.write_text("5")
         return _peak_resident() > 0
     except (OSError, StopIteration):
         return False
@@ -153,8 +153,8 @@ class KeptMemory:
 
     def __init__(self, give_back: Callable[[], object]) -> None:
         self._give_back = give_back
-        self._needed = 0  # the most that a step took which began without holes
-        self._fresh = SETTLING  # steps that begin without holes, still to come
+        self._needed = 0  # the most that was held after a step that settled
+        self._settling = SETTLING  # steps still to come whose memory counts as needed
 
     def settle(self, held: int) -> None:
         """After each step, which left the process with `held` bytes: give back what is free where they have grown.
@@ -162,11 +162,11 @@ class KeptMemory:
         glibc before 2.38 does not take an aligned block from a hole of just its size, so holes grow in number: 36 MB a
         step were seen (docs/log.md, 2026-11-26).
         """
-        if self._fresh:
-            self._needed, self._fresh = max(self._needed, held), self._fresh - 1
+        if self._settling:
+            self._needed, self._settling = max(self._needed, held), self._settling - 1
         elif held > GROWTH * self._needed:
             self._give_back()
-            self._fresh = 1
+            self._settling = 1  # it begins without holes
 
 
 @contextmanager

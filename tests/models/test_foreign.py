@@ -126,9 +126,9 @@ def test_greedy_text_is_that_of_transformers(name: str, make: Make) -> None:
 def test_bfloat16_is_close_whatever_the_layers(make: Make) -> None:
     """Also through experts and a biased head; a frozen copy gives the numbers of the original.
 
-    The median token: one between two experts can go to the other for a rounding.
+    A token between two experts may go to the other for a rounding.
     """
-    for name in ("Mixtral", "Phi"):
+    for name, most in (("Mixtral", 1.0), ("Phi", 0.15)):
         adapted = load_adapted(make(name, **KNOWN[name]))
         with torch.no_grad():
             exact, rounded, copied = (
@@ -139,7 +139,8 @@ def test_bfloat16_is_close_whatever_the_layers(make: Make) -> None:
                     (adapted.in_dtype(torch.bfloat16), torch.bfloat16),
                 )
             )
-        assert (rounded - exact).abs().median() < 0.05
+        assert (rounded - exact).abs().quantile(0.9) < 0.15
+        torch.testing.assert_close(rounded, exact, atol=most, rtol=0)
         assert torch.equal(rounded, copied)
 
 

@@ -1,4 +1,4 @@
-"""Law 2: a pair in one row with a shared prompt, and a shared beginning of all prompts, is two separate rows."""
+"""Law 2: a pair in one row, what its texts and all prompts begin with shared, is two separate rows."""
 
 from __future__ import annotations
 
@@ -134,17 +134,19 @@ def test_each_response_token_has_its_prediction() -> None:
     assert len(batch.targets_U) < len(batch.places_M)
 
 
-def test_reading_the_last_token_too_finds_it_at_its_end() -> None:
-    """`read_last` adds each response's last token, and `ends_R` is where it lies."""
-    rows = pair_rows(4)
-    batch = pack(rows, read_last=True)
-    wanted = [response[-1] for row in rows for response in row.responses]
-    assert batch.tokens_N[batch.ends_R].tolist() == wanted
+@pytest.mark.parametrize("rows", SHAPES.values(), ids=SHAPES.keys())
+def test_each_response_ends_with_the_last_of_its_tokens_that_is_read(rows: list[Row]) -> None:
+    """`read_last` adds its last one, and `ends_R` is where it lies; else the one before lies there."""
+    texts = [row.prompt + response for row in rows for response in row.responses]
+    for read_last in (False, True):
+        batch = pack(rows, read_last=read_last)
+        assert batch.tokens_N[batch.ends_R].tolist() == [text[-1 if read_last else -2] for text in texts]
 
 
-def test_reading_the_last_token_changes_no_log_prob() -> None:
+@pytest.mark.parametrize("rows", SHAPES.values(), ids=SHAPES.keys())
+def test_reading_the_last_token_changes_no_log_prob(rows: list[Row]) -> None:
     """It is read, and nothing predicted comes after it."""
-    decoder, rows = decoder_of(), pair_rows(4)
+    decoder = decoder_of()
     plain, longer = (token_logps(decoder, pack(rows, read_last=last), dtype=torch.float32) for last in (False, True))
     torch.testing.assert_close(plain, longer, rtol=1e-5, atol=1e-5)
 
@@ -164,9 +166,10 @@ def test_every_prompt_keeps_a_token_of_its_own(prompts: list[tuple[int, ...]], s
     assert common_prefix([Row(prompt=p) for p in prompts]) == shared
 
 
-def test_attended_pairs_are_counted_as_the_mask_has_them() -> None:
+@pytest.mark.parametrize("rows", SHAPES.values(), ids=SHAPES.keys())
+def test_attended_pairs_are_counted_as_the_mask_has_them(rows: list[Row]) -> None:
     """A row's `attended` is the number of True entries in its mask."""
-    for row in pair_rows(5):
+    for row in rows:
         batch = pack([row])
         assert int(batch.mask_B1TS.sum()) == row.attended
 

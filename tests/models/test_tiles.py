@@ -12,13 +12,14 @@ from models.packing import Row, pack
 
 
 def row(prompt: int, *responses: int) -> Row:
-    return Row(prompt=tuple(range(1, prompt + 1)), responses=tuple((7,) * n for n in responses))
+    return Row(prompt=tuple(range(1, prompt + 1)), responses=tuple((k,) * n for k, n in enumerate(responses)))
 
 
 LENGTHS = {
     "short": [row(n, 12, 20) for n in range(30, 46)],
     "one long": [row(300, 100, 101)],
     "short and long": [row(5, 3, 3), row(400, 20, 300)],
+    "responses that begin alike": [Row(prompt=(1, 2, 3), responses=((4,) * n, (4,) * 9 + (5,) * n)) for n in (20, 21)],
 }
 
 

@@ -102,10 +102,13 @@ def test_features_do_not_depend_on_the_batch(model: LanguageModel) -> None:
 
 
 def test_features_do_not_depend_on_the_other_responses(model: LanguageModel) -> None:
-    """The responses to one prompt share a row and cannot see each other."""
-    row = rows(model)[0]
-    apart = [response_features(model, [Row(prompt=row.prompt, responses=(y,))])[0] for y in row.responses]
-    np.testing.assert_allclose(response_features(model, [row]), np.stack(apart), rtol=1e-4, atol=1e-4)
+    """The responses to one prompt share a row, and what they begin with, and cannot see each other."""
+    prompt, *_ = [row.prompt for row in rows(model)]
+    alike = [((4, 5, 6), (4, 5, 7, 8)), ((4, 5), (4, 5, 6, 7)), ((4, 5, 6), (4, 5), (4, 7)), ((4, 5), (4, 5))]
+    for responses in (rows(model)[0].responses, *alike):
+        apart = [response_features(model, [Row(prompt=prompt, responses=(y,))])[0] for y in responses]
+        together = response_features(model, [Row(prompt=prompt, responses=responses)])
+        np.testing.assert_allclose(together, np.stack(apart), rtol=1e-4, atol=1e-4)
 
 
 def test_features_know_the_prompt(model: LanguageModel) -> None:

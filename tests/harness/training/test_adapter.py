@@ -76,9 +76,9 @@ def mean_loss(steps: Sequence[TrainStep]) -> float:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_training_an_adapter_lowers_the_loss(recipe: str) -> None:
-    """From its first epoch to its last, at a rate for a tiny model. A moving reference sets it back now and then."""
+    """From its first epoch to its last, at a rate for a tiny model. A hard reference sets it back to log 2."""
     steps = train(with_adapter(decoder_of(), LORA), stage_of(recipe, learning_rate=3e-2))
-    assert mean_loss(steps[-4:]) < 0.99 * mean_loss(steps[:4])
+    assert mean_loss(steps[-4:]) < (0.99 if recipe == "dpo-hard-reference" else 0.97) * mean_loss(steps[:4])
 
 
 @pytest.mark.parametrize("architecture", [LLAMA, GPT2], ids=["llama", "gpt2"])

@@ -144,7 +144,7 @@ def test_gpt2_has_one_matrix_less_in_its_feed_forward() -> None:
 
 
 ARCHITECTURES = {"llama": replace(LLAMA, kv_heads=4), "grouped queries": LLAMA, "gpt2": GPT2}
-ROW = Row(prompt=(1, 2, 3, 4), responses=((5, 6, 7),))
+ROW = Row(prompt=(1, 2, 3, 4), responses=((5, 6, 7), (5, 6, 8, 9)))  # 2 tokens shared
 
 
 def counted(counter: FlopCounterMode) -> int:

@@ -34,7 +34,7 @@ from harness.training import memory
 from harness.training.memory import EVERY_SECONDS, PeakMemory
 
 if {sampled}:
-    memory._FORGET = pathlib.Path("/nowhere/at/all")
+    memory._CLEAR_REFS = pathlib.Path("/nowhere/at/all")
 gone = bytearray(2 * {SIZE})
 del gone
 before = psutil.Process().memory_info().rss
@@ -124,7 +124,7 @@ def test_freed_memory_is_kept_within_and_given_back_after() -> None:
 
 
 def test_what_holes_have_grown_to_is_given_back() -> None:
-    """Measured by the most that a step left which began without holes; the first has no optimizer's state yet."""
+    """Measured by the most that was held after the first two steps, or after one that had no holes to begin with."""
     given_back: list[int] = []
     kept = KeptMemory(lambda: given_back.append(1))
     for held, times in (

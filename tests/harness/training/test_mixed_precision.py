@@ -24,7 +24,7 @@ HALF = torch.bfloat16
 
 
 def row(prompt: int, *responses: int) -> Row:
-    return Row(prompt=tuple(range(prompt)), responses=tuple(tuple(range(7, 7 + n)) for n in responses))
+    return Row(prompt=tuple(range(prompt)), responses=tuple(tuple(range(k, k + n)) for k, n in enumerate(responses, 7)))
 
 
 BATCHES = [[row(5, 3, 4)], [row(9, 2, 2), row(4, 6, 1)]]  # micro-batches of a step
