@@ -8,13 +8,13 @@ class ModelError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """What kind of error it is, and the first line of what it says."""
-    return f"{type(error).__name__}: {first_line(str(error))}"
+    """What kind of error it is, and what it says."""
+    return f"{type(error).__name__}: {in_one_line(str(error))}"
 
 
-def first_line(text: str) -> str:
-    """Of what may be long."""
-    return (text.strip().splitlines() or [""])[0][:LONGEST_REASON]
+def in_one_line(text: str) -> str:
+    """What may be long and of many lines, cut off."""
+    return " ".join(text.split())[:LONGEST_REASON]
 
 
 class ForeignModelError(ModelError):

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from models.adapted import ATTENTION, Adapted, attention, quiet
-from models.failure import ForeignModelError, ModelError
+from models.failure import ForeignModelError, ModelError, one_line
 from models.families import describe
 from models.foreign_check import logits_apart, logits_packed, observe, ratio, sample
 from models.foreign_sizes import read_sizes, refuse_softcap
@@ -43,7 +43,7 @@ def load_adapted(folder: Path) -> Adapted:
             raise error if str(folder) in str(error) else ModelError(f"{folder}: {error}") from error
         except STRANGE as error:
             raise ModelError(
-                f"{folder}: {type(model).__name__} does not run on packed texts ({_line(error)}): use another model"
+                f"{folder}: {type(model).__name__} does not run on packed texts ({one_line(error)}): use another model"
             ) from error
 
 
@@ -104,7 +104,7 @@ def _unloadable(folder: Path, config: Mapping[str, Any], error: Exception) -> st
         return f"{folder} is a {kind!r} model, which does not continue text: use a causal language model"
     if "does not recognize this architecture" in str(error):
         return f"{folder} is a {kind!r} model, which this transformers does not know: pip install -U transformers"
-    return f"{folder}: transformers cannot load this {kind!r} model ({_line(error)}): use another model"
+    return f"{folder}: transformers cannot load this {kind!r} model ({one_line(error)}): use another model"
 
 
 def _adapt(model: Any, folder: Path) -> Adapted:
@@ -130,7 +130,3 @@ def _adapt(model: Any, folder: Path) -> Adapted:
             f"{difference:.2g}), so it cannot be measured here: use another model"
         )
     return adapted
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]

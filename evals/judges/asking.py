@@ -17,7 +17,7 @@ from typing import TypeVar
 import httpx
 
 from evals.judges.protocol import Opinion, Question
-from models.failure import first_line, one_line
+from models.failure import in_one_line, one_line
 
 CONCURRENT = 4  # requests under way at once
 PAUSES_SECONDS = (0.2, 0.6, 1.8, 5.4)  # before the second attempt, the third…
@@ -35,7 +35,7 @@ class RefusalError(Exception):
     """The server answered with an error; its status, its words, and the seconds that it wants to be left alone."""
 
     def __init__(self, status: int, reason: str, wait_seconds: float = 0.0) -> None:
-        super().__init__(f"the server answered {status}: {first_line(reason)}")
+        super().__init__(f"the server answered {status}: {in_one_line(reason)}")
         self.status, self.reason, self.wait_seconds = status, reason, wait_seconds
 
     @property

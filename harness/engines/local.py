@@ -21,13 +21,14 @@ from harness.errors import HarnessError
 from harness.records import StageLedger, TrainStep
 from harness.training.plan import StagePlan, Terms
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
-from harness.training.train import Execution, Spent, train_stage
+from harness.training.train import Execution, Spent, no_room, train_stage
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.decoder import Decoder
 from models.failure import ModelError
 from models.language_model import read_in_parts
 from models.low_rank import own_weights
 from models.packing import Row
+from models.room import OutOfMemoryError, unless_out_of_memory
 
 CHECKPOINT, LOG, LEDGER, TABLE = "checkpoint.safetensors", "train.jsonl", "ledger.json", "logps.json"
 MIDWAY = "midway"  # a folder in a node's: weights on the way, until somebody has read them
@@ -143,8 +144,8 @@ class LocalEngine:
             self.on_step(line)
 
         rows = self.terms.rows(node.stage)
-        if node.parent is not None:
-            take_in(policy)
+        if node.parent is not None and unless_out_of_memory(lambda: take_in(policy)) is None:
+            raise OutOfMemoryError(no_room("the checkpoint to begin with", policy))
         return train_stage(
             policy, node.stage, plan, rows, reference, self.execution, number=node.number, on_step=on_step
         )
@@ -174,11 +175,12 @@ class LocalEngine:
         store.write_json(folder / TABLE, ReferenceTable(logps=logps, seconds=time.perf_counter() - started))
 
 
-def take_in(policy: Decoder) -> None:
+def take_in(policy: Decoder) -> Decoder:
     """Copy what is to be trained from a checkpoint's file, whose pages are dear to write to one by one."""
     if policy.device.type == "cpu":
         for weight in own_weights(policy).values():
             weight.data = weight.data.clone()
+    return policy
 
 
 def _midpoints(folder: Path, steps: tuple[int, ...]) -> dict[int, Path]:

@@ -76,7 +76,7 @@ def train_stage(
     optimizer = start_optimizer(policy, stage.learning_rate)
     trained = unless_out_of_memory(lambda: MixedPrecision(policy, execution.dtype))
     if trained is None:
-        raise OutOfMemoryError(_no_room("copies in a narrower dtype", policy))
+        raise OutOfMemoryError(no_room("copies in a narrower dtype", policy))
     log: list[TrainStep] = []
     seconds, tokens = 0.0, 0
     with kept_memory() as kept, PeakMemory(policy.device) as memory:
@@ -137,11 +137,12 @@ def _take_step(
         group["lr"] = rate
     norm = unless_out_of_memory(lambda: update(policy, optimizer))
     if norm is None:
-        raise OutOfMemoryError(_no_room("the optimizer", policy.masters))
+        raise OutOfMemoryError(no_room("the optimizer", policy.masters))
     return {"loss": losses, "grad_norm": norm, **metrics}
 
 
-def _no_room(what: str, policy: Decoder) -> str:
+def no_room(what: str, policy: Decoder) -> str:
+    """What is said where one copy of all that is trained does not fit."""
     count = sum(weight.numel() for weight in own_weights(policy).values())
     return (
         f"out of memory: {what} of {count:,} weights does not fit: choose a smaller model, train an adapter "

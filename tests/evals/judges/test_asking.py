@@ -113,7 +113,7 @@ def wait_of(header: str) -> float:
         ('{"error": {"message": "too long", "code": 400}}', "too long"),
         ('{"message": "no"}', "no"),
         ('{"detail": [1]}', '{"detail": [1]}'),
-        ("<html>\nno", "<html>"),
+        ("<html>\nno", "<html> no"),
         ("[1]", "[1]"),
         ("", ""),
     ],

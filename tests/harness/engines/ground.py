@@ -42,6 +42,7 @@ class Watched:
     """An engine, and what it did."""
 
     cache: Path
+    dtype: torch.dtype = torch.float32
     on_step: Callable[[TrainStep], None] = lambda step: None
     trained: list[str] = field(default_factory=list)  # digests, in order
 
@@ -50,7 +51,7 @@ class Watched:
         return LocalEngine(
             cache=self.cache,
             terms=TERMS,
-            execution=Execution(dtype=torch.float32, micro_batch_tokens=64),
+            execution=Execution(dtype=self.dtype, micro_batch_tokens=64),
             fresh=lambda: copy.deepcopy(MODEL),
             hollow=MODEL.hollow,
             device=torch.device("cpu"),

@@ -16,6 +16,8 @@ from harness.engines.local import CHECKPOINT, LEDGER, TABLE, take_in
 from harness.records import StageLedger, TrainStep
 from harness.training.budget import Budget
 from harness.training.reference import pair_logps
+from models.decoder import Decoder
+from models.room import OutOfMemoryError
 from tests.harness.engines.ground import MODEL, TERMS, Watched, nodes
 
 
@@ -196,6 +198,30 @@ def test_a_stage_trains_a_copy_of_the_checkpoint_that_it_begins_with(tmp_path: P
     for name, weight in policy.named_parameters():
         assert weight.data_ptr() != before[name][0]
         assert torch.equal(weight, before[name][1])
+
+
+def test_a_checkpoint_that_there_is_no_memory_to_copy_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(policy: Decoder) -> Decoder:
+        raise MemoryError
+
+    monkeypatch.setattr("harness.engines.local.take_in", fail)
+    with pytest.raises(OutOfMemoryError, match=r"the checkpoint to begin with of [\d,]+ weights does not fit: choose"):
+        Watched(cache=tmp_path).engine.train(nodes("dpo")[1])
+
+
+@pytest.mark.parametrize("reference", ["frozen", "soft", "hard"])
+def test_in_bfloat16_a_stage_takes_the_steps_that_it_takes_in_float32(tmp_path: Path, reference: str) -> None:
+    """But for rounding, whichever copies a reference has. Margins are 0.01 to 0.17, by how it moves."""
+    end = nodes(f"dpo:reference={reference}:learning_rate=0.01", budget=Budget(pairs=80))[1]
+    rounded, exact = (
+        Watched(cache=tmp_path / str(dtype), dtype=dtype).engine.train(end).steps
+        for dtype in (torch.bfloat16, torch.float32)
+    )
+    margins = [line.rewards_margins for line in exact]
+    assert [line.rewards_margins for line in rounded] == pytest.approx(margins, abs=3e-3)
+    assert margins[-1] > 6e-3
 
 
 def test_a_trial_is_charged_as_if_it_ran_alone(tmp_path: Path) -> None:
