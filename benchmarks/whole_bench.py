@@ -36,7 +36,7 @@ def compare(
             write_model(folder)
         else:
             folder = Path(model)
-        setting = setting or fastest_setting(str(folder), say)
+        setting = setting or fastest_setting(str(folder), dtype, say)
         wish = wish_for(
             model=model,
             data=short_source() if model == MODEL else "courtesy",
