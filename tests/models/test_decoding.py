@@ -149,7 +149,7 @@ def test_a_step_that_cannot_be_recorded_is_called_with_one_line() -> None:
     for _ in range(2):
         assert written_by(steps, decoder, MANY, seed=1) == written(decoder, MANY, seed=1)
     assert len(told) == 1
-    assert "not permitted when stream is capturing)" in told[0]
+    assert "not permitted when stream is capturing and more)" in told[0]
 
 
 def test_memory_that_runs_out_while_recording_is_the_callers() -> None:

@@ -119,7 +119,7 @@ class Wrong:
 @pytest.mark.parametrize(
     ("how", "why"),
     [
-        ("raises", "RuntimeError: no kernel for sm_13)"),
+        ("raises", "RuntimeError: no kernel for sm_13 and a page of traceback)"),
         ("sees all", "WrongAnswerError: its answer is "),
         ("no number", "WrongAnswerError: its answer is nan"),
         ("no gradient", "WrongAnswerError: its gradient of queries is 1.0e+00 off"),
