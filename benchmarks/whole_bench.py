@@ -19,7 +19,7 @@ from benchmarks.profiles import MODEL, short_source, write_model
 from benchmarks.sides import Paired, Side, Told
 from harness.recipes.registry import choose
 
-# Five steps a recipe, as `make run` takes them: of three, checkpoints and the first, cold step are a fifth. A round
+# Five steps a recipe, as `make run` takes them: of three, a checkpoint takes a tenth (docs/log.md, 2026-11-27). A round
 # takes 10 minutes on 2 cores that multiply in bfloat16.
 PAIRS, PROMPTS = 80, 20
 Say = Callable[[str], None]

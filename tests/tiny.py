@@ -59,10 +59,10 @@ def logits_of(decoder: Decoder, tokens: tuple[int, ...]) -> Tensor:
     return hidden_ND @ decoder.head.T
 
 
-def pair_rows(count: int, *, vocabulary: int = 41, prefix: int = 5, seed: int = 0) -> list[Row]:
+def pair_rows(count: int, *, vocabulary: int = 41, prefix: int = 5, shared: int = 2, seed: int = 0) -> list[Row]:
     """Rows of a common beginning, a prompt of their own and two responses, all of uneven lengths.
 
-    The responses of every third row begin alike.
+    The responses of every third row share their first tokens, `shared` of them.
     """
     draw = random.Random(seed)
 
@@ -71,10 +71,11 @@ def pair_rows(count: int, *, vocabulary: int = 41, prefix: int = 5, seed: int = 
 
     start = tokens(prefix, prefix)
 
-    def responses(shared: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-        return shared + tokens(1, 7), shared + tokens(1, 7)
+    def responses(begun: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        return begun + tokens(1, 7), begun + tokens(1, 7)
 
-    return [Row(prompt=start + tokens(1, 6), responses=responses(start[: 2 * (n % 3 == 2)])) for n in range(count)]
+    alike = [start[:shared] if n % 3 == 2 else () for n in range(count)]
+    return [Row(prompt=start + tokens(1, 6), responses=responses(begun)) for begun in alike]
 
 
 def chosen_rows(rows: list[Row]) -> list[Row]:

@@ -21,14 +21,13 @@ from harness.errors import HarnessError
 from harness.records import StageLedger, TrainStep
 from harness.training.plan import StagePlan, Terms
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
-from harness.training.train import Execution, Spent, no_room, train_stage
+from harness.training.train import Execution, Spent, all_or_nothing, train_stage
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.decoder import Decoder
 from models.failure import ModelError
 from models.language_model import read_in_parts
 from models.low_rank import own_weights
 from models.packing import Row
-from models.room import OutOfMemoryError, unless_out_of_memory
 
 CHECKPOINT, LOG, LEDGER, TABLE = "checkpoint.safetensors", "train.jsonl", "ledger.json", "logps.json"
 MIDWAY = "midway"  # a folder in a node's: weights on the way, until somebody has read them
@@ -144,8 +143,8 @@ class LocalEngine:
             self.on_step(line)
 
         rows = self.terms.rows(node.stage)
-        if node.parent is not None and unless_out_of_memory(lambda: take_in(policy)) is None:
-            raise OutOfMemoryError(no_room("the checkpoint to begin with", policy))
+        if node.parent is not None:
+            all_or_nothing(lambda: take_in(policy), "the checkpoint to begin with", policy)
         return train_stage(
             policy, node.stage, plan, rows, reference, self.execution, number=node.number, on_step=on_step
         )

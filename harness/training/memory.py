@@ -99,7 +99,7 @@ class PeakMemory:
     """While entered, watches the memory in use; `peak_bytes` is the most of it, once left.
 
     On the processor that is the process's resident set, as Linux counts it (one watch at a time: it counts anew for
-    all of the process), elsewhere sampled, by a thread that costs training a hundredth of its time (docs/log.md,
+    all of the process), elsewhere sampled, by a thread that costs training 1 to 2% of its time (docs/log.md,
     2026-11-27); on an accelerator, what was allocated there.
     """
 

@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ from models.transfer import send
 
 WARM_UP = 0.1  # of the stage
 CLIP = 1.0  # gradient norm
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +75,7 @@ def train_stage(
 ) -> Spent:
     """Train `policy` in place, step by step as planned; `number` is the stage's own, for the log."""
     optimizer = start_optimizer(policy, stage.learning_rate)
-    trained = unless_out_of_memory(lambda: MixedPrecision(policy, execution.dtype))
-    if trained is None:
-        raise OutOfMemoryError(no_room("copies in a narrower dtype", policy))
+    trained = all_or_nothing(lambda: MixedPrecision(policy, execution.dtype), "copies in a narrower dtype", policy)
     log: list[TrainStep] = []
     seconds, tokens = 0.0, 0
     with kept_memory() as kept, PeakMemory(policy.device) as memory:
@@ -135,16 +134,19 @@ def _take_step(
     losses, metrics = accumulate(policy, objective, step.pairs, batch, reference, execution)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    norm = unless_out_of_memory(lambda: update(policy, optimizer))
-    if norm is None:
-        raise OutOfMemoryError(no_room("the optimizer", policy.masters))
+    norm = all_or_nothing(lambda: update(policy, optimizer), "the optimizer", policy.masters)
     return {"loss": losses, "grad_norm": norm, **metrics}
 
 
-def no_room(what: str, policy: Decoder) -> str:
-    """What is said where one copy of all that is trained does not fit."""
+def all_or_nothing(work: Callable[[], T], what: str, policy: Decoder) -> T:
+    """What `work` on all that is trained gives; OutOfMemoryError in one line where it does not fit.
+
+    It hangs on no micro-batch, so none can be halved.
+    """
+    if (found := unless_out_of_memory(work)) is not None:
+        return found
     count = sum(weight.numel() for weight in own_weights(policy).values())
-    return (
+    raise OutOfMemoryError(
         f"out of memory: {what} of {count:,} weights does not fit: choose a smaller model, train an adapter "
         "(--adapter lora:r=16), or free memory"
     )

@@ -126,21 +126,21 @@ def test_greedy_text_is_that_of_transformers(name: str, make: Make) -> None:
 def test_bfloat16_is_close_whatever_the_layers(make: Make) -> None:
     """Also through experts and a biased head; a frozen copy gives the numbers of the original.
 
-    A token between two experts may go to the other for a rounding.
+    On rows of which no token lies so near between two experts that a rounding sends it to the other.
     """
-    for name, most in (("Mixtral", 1.0), ("Phi", 0.15)):
+    batch = pack(pair_rows(4, vocabulary=VOCABULARY, shared=0, seed=3))
+    for name in ("Mixtral", "Phi"):
         adapted = load_adapted(make(name, **KNOWN[name]))
         with torch.no_grad():
             exact, rounded, copied = (
-                token_logps(decoder, pack(ROWS), dtype=dtype)
+                token_logps(decoder, batch, dtype=dtype)
                 for decoder, dtype in (
                     (adapted, torch.float32),
                     (adapted, torch.bfloat16),
                     (adapted.in_dtype(torch.bfloat16), torch.bfloat16),
                 )
             )
-        assert (rounded - exact).abs().quantile(0.9) < 0.15
-        torch.testing.assert_close(rounded, exact, atol=most, rtol=0)
+        torch.testing.assert_close(rounded, exact, atol=0.15, rtol=0)
         assert torch.equal(rounded, copied)
 
 

@@ -24,7 +24,7 @@ from models.low_rank import adapter_off, own_weights, with_adapter
 from tests.tiny import GPT2, LLAMA, adapted_of, chosen_rows, decoder_of, pair_rows
 
 LORA = parse_lora("lora:r=4")
-ROWS = pair_rows(16)
+ROWS = pair_rows(16, shared=0)
 TERMS = Terms(
     architecture=LLAMA,
     weights=LORA.weights(LLAMA),
@@ -76,9 +76,9 @@ def mean_loss(steps: Sequence[TrainStep]) -> float:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_training_an_adapter_lowers_the_loss(recipe: str) -> None:
-    """From its first epoch to its last, at a rate for a tiny model. A hard reference sets it back to log 2."""
+    """From its first epoch to its last, at a rate for a tiny model. A moving reference sets it back now and then."""
     steps = train(with_adapter(decoder_of(), LORA), stage_of(recipe, learning_rate=3e-2))
-    assert mean_loss(steps[-4:]) < (0.99 if recipe == "dpo-hard-reference" else 0.97) * mean_loss(steps[:4])
+    assert mean_loss(steps[-4:]) < 0.97 * mean_loss(steps[:4])
 
 
 @pytest.mark.parametrize("architecture", [LLAMA, GPT2], ids=["llama", "gpt2"])
