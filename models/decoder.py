@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from models.architecture import Architecture, RopeScaling
 from models.fused import rms_norm, rotate, silu_gate
+from models.precision import make_first_calls
+
+make_first_calls()
 
 # (layer, query_NHE, key_NKE, value_NKE) → out_NHE
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]

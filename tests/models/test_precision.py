@@ -1,4 +1,4 @@
-"""A GPU's float32 is float32: the flags can be set and read without one."""
+"""A GPU's float32 is float32: the flags can be set and read without one. A processor's first numbers are its others."""
 
 from __future__ import annotations
 
@@ -21,6 +21,25 @@ b = torch.backends
 print(b.cuda.matmul.fp32_precision, b.cudnn.conv.fp32_precision, b.cudnn.rnn.fp32_precision)
 print(b.cuda.matmul.allow_tf32, b.cuda.matmul.allow_bf16_reduced_precision_reduction)
 """
+
+FIRST = """
+from torch.utils._python_dispatch import TorchDispatchMode
+class Recorded(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        print(function, out.dtype, out.numel())
+        return out
+with Recorded():
+    import models.decoder
+"""
+
+
+def test_who_imports_a_decoder_has_called_mkls_functions_on_one_thread() -> None:
+    """One element is computed by one thread, whatever else the process does with several."""
+    told = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True).stdout.split("\n")
+    for name in ("cos", "sin", "exp", "log", "sqrt", "tanh"):
+        for dtype in ("float32", "float64"):
+            assert f"aten.{name}.default torch.{dtype} 1" in told
 
 
 def test_no_multiplication_is_rounded_to_tf32_or_summed_in_bfloat16() -> None:
