@@ -121,14 +121,15 @@ class Block(nn.Module):
 
     def attention(self, x_ND: Tensor, layer: int, attend: Attend, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
         a = self.a
-        query, key, value = multiply(x_ND, self.qkv).split((a.attention_width, a.kv_width, a.kv_width), dim=-1)
-        query_NHE = query.unflatten(-1, (a.heads, a.head_width))
-        key_NKE = key.unflatten(-1, (a.kv_heads, a.head_width))
-        value_NKE = value.unflatten(-1, (a.kv_heads, a.head_width))
+        heads_NHE = multiply(x_ND, self.qkv).unflatten(-1, (-1, a.head_width))
+        asked_NHE, value_NKE = heads_NHE.split((a.heads + a.kv_heads, a.kv_heads), dim=1)  # queries and keys as one
         if self.query_norm is not None and self.key_norm is not None:
-            query_NHE, key_NKE = self.query_norm(query_NHE, x_ND.dtype), self.key_norm(key_NKE, x_ND.dtype)
+            query_NHE, key_NKE = asked_NHE.split((a.heads, a.kv_heads), dim=1)
+            normed = self.query_norm(query_NHE, x_ND.dtype), self.key_norm(key_NKE, x_ND.dtype)
+            asked_NHE = torch.cat(normed, dim=1)
         if rotation is not None:
-            query_NHE, key_NKE = rotate(query_NHE, *rotation), rotate(key_NKE, *rotation)
+            asked_NHE = rotate(asked_NHE, *rotation)
+        query_NHE, key_NKE = asked_NHE.split((a.heads, a.kv_heads), dim=1)
         return multiply(attend(layer, query_NHE, key_NKE, value_NKE).flatten(-2), self.out)
 
     def feed(self, x_ND: Tensor) -> Tensor:

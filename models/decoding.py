@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.captured import Captured, Step
@@ -28,8 +29,8 @@ Choose = Callable[[Tensor, Tensor | None], Tensor]
 class Cache:
     """What rows have read so far."""
 
-    keys: Tensor  # (L, B, K, E, T)
-    values: Tensor  # (L, B, K, T, E)
+    keys: Tensor  # (L, B, K, T, E)
+    values: Tensor  # likewise
     lengths_B: Tensor  # tokens in each row's cache
 
     def keep(self, rows: Tensor) -> Cache:
@@ -45,12 +46,13 @@ class Cache:
 
         def attend(layer: int, query_BHE: Tensor, key_BKE: Tensor, value_BKE: Tensor) -> Tensor:
             keys, values = self.keys[layer], self.values[layer]
-            keys[rows_B, :, :, self.lengths_B] = key_BKE
+            keys[rows_B, :, self.lengths_B] = key_BKE
             values[rows_B, :, self.lengths_B] = value_BKE
             # The query heads that share a key head stand where a sequence would: nothing is repeated.
             query_BKGE = query_BHE.unflatten(1, (key_BKE.shape[1], -1))
-            scores_BKGW = (query_BKGE / math.sqrt(query_BHE.shape[2])) @ keys[..., :window]
-            out_BKGE: Tensor = scores_BKGW.add_(bias_B11W).softmax(-1) @ values[:, :, :window]
+            out_BKGE = F.scaled_dot_product_attention(
+                query_BKGE, keys[:, :, :window], values[:, :, :window], attn_mask=bias_B11W
+            )
             return out_BKGE.flatten(1, 2)
 
         return attend
@@ -79,7 +81,7 @@ class Decoding:
         self.tokens_B.copy_(tokens_B)
         if draws_B is not None:
             self.draws_B.copy_(draws_B)
-        window = min(-(-(self.longest + 1) // WINDOW) * WINDOW, self.cache.keys.shape[-1])
+        window = min(-(-(self.longest + 1) // WINDOW) * WINDOW, self.cache.keys.shape[-2])
         if self._step is None or window != self._window:
             self._window, self._step = window, self.captured.of(self._over(window, draws_B is not None))
         self._step()

@@ -72,10 +72,8 @@ class _Rows:
         a, device = decoder.architecture, decoder.device
         self.decoder, self.prompts, self.limit, self.dtype = decoder, prompts, limit, dtype
         self.capacity = max(len(p) for p in prompts) + limit
-        # Keys lie as the scores' multiplication reads them, a column a token: (L, B, K, E, T), values (L, B, K, T, E).
-        shape, tokens, width = (a.depth, len(prompts), a.kv_heads), self.capacity, a.head_width
-        self.keys = torch.zeros(*shape, width, tokens, dtype=dtype, device=device)
-        self.values = torch.zeros(*shape, tokens, width, dtype=dtype, device=device)
+        shape = a.depth, len(prompts), a.kv_heads, self.capacity, a.head_width
+        self.keys, self.values = torch.zeros(2, *shape, dtype=dtype, device=device)
         self.alive = torch.arange(len(prompts), device=device)  # which prompts the rows of the cache belong to
         self.lengths_B = torch.tensor([len(p) for p in prompts], device=device)  # tokens in each row's cache
 
@@ -123,9 +121,9 @@ class _Rows:
 
         def attend(layer: int, query: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:
             keys, values, prefix = self.keys[layer], self.values[layer], batch.prefix
-            keys[..., :prefix] = key_NKE[:prefix].permute(1, 2, 0)
+            keys[:, :, :prefix] = key_NKE[:prefix].transpose(0, 1)
             values[:, :, :prefix] = value_NKE[:prefix].transpose(0, 1)
-            keys[rows, :, :, positions] = key_NKE[prefix:]
+            keys[rows, :, positions] = key_NKE[prefix:]
             values[rows, :, positions] = value_NKE[prefix:]
             return batch.attend(layer, query, key_NKE, value_NKE)
 

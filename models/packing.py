@@ -89,7 +89,7 @@ class Packed:
     slots: Tensor  # each row token's place in the (B, T) grid, flattened: (N − P,)
     mask_B1TS: Tensor  # (B, 1, T, P + T), True where the second token is seen by the first
     sources_U: Tensor  # stream index of the hidden state that predicts each response token
-    targets_U: Tensor  # that response token
+    targets_U: Tensor  # that response token; both may have more than there are
     places_M: Tensor  # each response token's place among those
     response_M: Tensor  # which response it belongs to, 0 … R−1, row by row
     ends_R: Tensor  # stream index of each response's last token that was read
@@ -167,15 +167,17 @@ def _attend_causally(query_PHE: Tensor, key_PKE: Tensor, value_PKE: Tensor) -> T
     return grouped_attention(q, k, v, is_causal=True)[0].transpose(0, 1)
 
 
-def pack(rows: Sequence[Row], *, read_last: bool = False) -> Packed:
+def pack(rows: Sequence[Row], *, read_last: bool = False, multiple: int = 1) -> Packed:
     """Pack rows into one stream.
 
     `read_last`: also read each response's last token, whose hidden state then lies at `ends_R`.
+    `multiple`: of N and of U, see `few_sizes`.
     """
     prefix = common_prefix(rows)
     stream = _Stream(rows[0].prompt[:prefix], None if read_last else -1)
     for row in rows:
         stream.add(row)
+    stream.fill(multiple)
     T = max(len(s) for s in stream.segments)
     slots = [b * T + t for b, segment in enumerate(stream.segments) for t in range(len(segment))]
     segments = [s + [-1] * (T - len(s)) for s in stream.segments]
@@ -193,6 +195,15 @@ def pack(rows: Sequence[Row], *, read_last: bool = False) -> Packed:
         ends_R=torch.tensor(stream.ends, dtype=torch.long),
         responses=len(stream.ends),
     )
+
+
+def few_sizes(dtype: torch.dtype) -> int:
+    """What N and U are best a multiple of in training, where each batch would have others.
+
+    In bfloat16 oneDNN writes a program for each shape that it multiplies, 2 to 25 ms each: of new shapes in every step
+    they were a tenth of it (docs/log.md, 2026-11-27).
+    """
+    return 1 if dtype == torch.float32 else 32
 
 
 class _Stream:
@@ -223,6 +234,15 @@ class _Stream:
             self.owners += [len(self.ends)] * len(response)
             self.places += shared_places
             self._respond(response[len(shared) :], number, last, len(trunk))
+
+    def fill(self, multiple: int) -> None:
+        """Tokens that nobody sees, as one more response to the last row, and predictions that nobody asks for."""
+        more, others = -len(self.tokens) % multiple, -len(self.targets) % multiple
+        self.tokens += [0] * more
+        self.positions += [0] * more
+        self.segments[-1] += [max(self.segments[-1]) + 1] * more
+        self.targets += [0] * others
+        self.sources += [0] * others
 
     def _respond(self, own: tuple[int, ...], number: int, before: int, start: int) -> None:
         """Lay out what a response has of its own, behind the trunk's last token."""

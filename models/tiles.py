@@ -11,14 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 QUERIES = 128  # of one row in a tile: fewer skip more of what is not seen, more multiply faster
 TOKENS = 16 * QUERIES  # of rows that share tiles, padding included
 KEYS = 4 * TOKENS  # that rows which share tiles read
 READ = 2**16  # key heads that are gathered at once
+SCORES = 2**20  # computed at once, where rows share a tile: what a processor's caches hold
 ROWS_ALIKE = 1.25  # longest by shortest row of a tile: padding costs its square
 NOBODY = -1  # in a grid: no token
 _softmax_backward = torch.ops.aten._softmax_backward_data  # what autograd itself calls: one pass over the scores
@@ -26,15 +29,32 @@ _softmax_backward = torch.ops.aten._softmax_backward_data  # what autograd itsel
 
 @dataclass(frozen=True)
 class Tile:
-    """Stream indices of some queries and of the keys that they may see; NOBODY where a row is shorter than others."""
+    """Stream indices of some queries and of the keys that they may see; NOBODY where a row is shorter than others.
+
+    The first `open` keys are seen by all.
+    """
 
     queries_BT: Tensor
     keys_BS: Tensor
     seen_BTS: Tensor
+    open: int
 
     def bias(self, dtype: torch.dtype) -> Tensor:
-        """What is added to scores, (B, 1, 1, T, S): 0 where seen, else −∞."""
-        return torch.zeros(self.seen_BTS.shape, dtype=dtype).masked_fill_(~self.seen_BTS, -math.inf)[:, None, None]
+        """What is added to scores, (B, 1, T, S): 0 where seen, else −∞."""
+        return torch.zeros(self.seen_BTS.shape, dtype=dtype).masked_fill_(~self.seen_BTS, -math.inf)[:, None]
+
+    def in_cache(self, heads: int) -> Iterator[Tile]:
+        """The same in parts of its rows: at most SCORES of all heads at once, or one row's."""
+        rows = max(1, SCORES // (heads * self.seen_BTS[0].numel()))
+        parts = zip(self.queries_BT.split(rows), self.keys_BS.split(rows), self.seen_BTS.split(rows), strict=True)
+        return (Tile(*part, self.open) for part in parts)
+
+
+class Seen(NamedTuple):
+    """Who sees what in a tile."""
+
+    bias_B1TS: Tensor
+    open: int  # keys, the first ones, that all see
 
 
 class Tiles(list[Tile]):
@@ -59,10 +79,10 @@ class Band:
     tiles; C: key heads of this band's tiles, each as often as it is read.
     """
 
-    def __init__(self, asked: slice, lengths: list[int], keys: list[Tensor], batches: list[int], biases: list[Tensor]):
-        """By tile: how many query heads it has, places of its key heads, B·K, and its bias (B, 1, 1, T, S)."""
+    def __init__(self, asked: slice, lengths: list[int], keys: list[Tensor], batches: list[int], seen: list[Seen]):
+        """By tile: how many query heads it has, places of its key heads, B·K, and what is seen."""
         self._asked, self._lengths, self._read = asked, lengths, list(map(len, keys))
-        self._read_at, self._batches, self.biases = torch.cat(keys), batches, biases
+        self._read_at, self._batches, self.seen = torch.cat(keys), batches, seen
 
     def read(self, x_NKE: Tensor) -> Tensor:
         """Keys or values, (C, E)."""
@@ -89,6 +109,7 @@ class Layout:
     """Where the heads of all tiles lie in a stream: a gather of many at once costs far less than several a tile."""
 
     def __init__(self, tiles: Sequence[Tile], heads: int, kv_heads: int, dtype: torch.dtype) -> None:
+        tiles = [part for tile in tiles for part in tile.in_cache(heads)]
         head_KG1, head_K1 = torch.arange(heads).view(kv_heads, -1, 1), torch.arange(kv_heads)[:, None]
         queries = [_heads_of(tile.queries_BT[:, None, None], heads, head_KG1) for tile in tiles]
         keys = [_heads_of(tile.keys_BS[:, None], kv_heads, head_K1).clamp_(min=0) for tile in tiles]
@@ -100,9 +121,9 @@ class Layout:
         self.bands, start = [], 0
         for part in _up_to(READ, list(map(len, keys))):
             lengths = list(map(len, queries[part]))
-            biases = [tile.bias(dtype) for tile in tiles[part]]
+            seen = [Seen(tile.bias(dtype), tile.open) for tile in tiles[part]]
             asked = slice(start, start := start + sum(lengths))
-            self.bands.append(Band(asked, lengths, keys[part], batches[part], biases))
+            self.bands.append(Band(asked, lengths, keys[part], batches[part], seen))
 
     def ask(self, x_NHE: Tensor) -> Tensor:
         """The queries, (A, E); for nobody there are those of the first token."""
@@ -133,11 +154,23 @@ def _heads_of(places: Tensor, heads: int, head: Tensor) -> Tensor:
     return (places * heads + head).masked_fill_(places == NOBODY, NOBODY).flatten()
 
 
-def _shares(q_BKxGTxE: Tensor, k_BKxSxE: Tensor, bias_B11TS: Tensor) -> Tensor:
-    """softmax of scaled queries by keys over what is seen, (B·K, G·T, S). Who is nobody sees the row's trunk."""
-    B, _, _, T, S = bias_B11TS.shape
+def _look(q_BKxGTxE: Tensor, k_BKxSxE: Tensor, v_BKxSxE: Tensor, seen: Seen) -> Tensor:
+    """softmax(q · kᵀ) · v over what is seen, (B·K, G·T, E), by torch's fused kernel. Who is nobody sees the trunk."""
+    B, _, T, S = seen.bias_B1TS.shape
+    q_BHTE = q_BKxGTxE.view(B, -1, T, q_BKxGTxE.shape[2])
+    k_BKSE, v_BKSE = (x.view(B, -1, S, x.shape[2]) for x in (k_BKxSxE, v_BKxSxE))
+    out_BHTE = F.scaled_dot_product_attention(
+        q_BHTE, k_BKSE, v_BKSE, attn_mask=seen.bias_B1TS, scale=1.0, enable_gqa=True
+    )
+    return out_BHTE.reshape(q_BKxGTxE.shape)
+
+
+def _shares(q_BKxGTxE: Tensor, k_BKxSxE: Tensor, seen: Seen) -> Tensor:
+    """The softmax itself, (B·K, G·T, S)."""
+    B, _, T, S = seen.bias_B1TS.shape
     scores = q_BKxGTxE @ k_BKxSxE.transpose(1, 2)
-    scores.view(B, -1, scores.shape[1] // T, T, S).add_(bias_B11TS)
+    if seen.open < S:
+        scores.view(B, -1, T, S)[..., seen.open :].add_(seen.bias_B1TS[..., seen.open :])
     return torch.softmax(scores, -1)
 
 
@@ -171,12 +204,12 @@ def _tiles(queries_BT: Tensor, keys_BS: Tensor, seen_BTS: Tensor) -> Iterator[Ti
     longest = int((queries_BT != NOBODY).sum(1).max())
     for start in range(0, longest, QUERIES):
         part = slice(start, min(start + QUERIES, longest))
-        columns = seen_BTS[:, part].any(1).any(0).nonzero()[:, 0]
-        yield Tile(
-            queries_BT=queries_BT[:, part],
-            keys_BS=keys_BS.index_select(1, columns),
-            seen_BTS=seen_BTS[:, part].index_select(2, columns),
-        )
+        seen, queries = seen_BTS[:, part], queries_BT[:, part]
+        everybody_S = (seen | (queries == NOBODY)[:, :, None]).all(1).all(0)
+        somebody_S = seen.any(1).any(0)
+        by_all, by_some = (x.nonzero()[:, 0] for x in (everybody_S & somebody_S, somebody_S & ~everybody_S))
+        columns = torch.cat((by_all, by_some))
+        yield Tile(queries, keys_BS.index_select(1, columns), seen.index_select(2, columns), len(by_all))
 
 
 def attend(query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor, tiles: Tiles) -> Tensor:
@@ -200,8 +233,8 @@ class _Attend(torch.autograd.Function):
         for band in layout.bands:
             asked = map(band.asked_by_tile, (q_A, out_A))
             read = map(band.read_by_tile, (band.read(key), band.read(value)))
-            for q, out, k, v, bias in zip(*asked, *read, band.biases, strict=True):
-                torch.bmm(_shares(q, k, bias), v, out=out)
+            for q, out, k, v, seen in zip(*asked, *read, band.seen, strict=True):
+                out.copy_(_look(q, k, v, seen))
         ctx.layout = layout
         ctx.save_for_backward(query, key, value)
         return layout.to_stream(out_A).view(query.shape)
@@ -217,8 +250,8 @@ class _Attend(torch.autograd.Function):
             of_k_C, of_v_C = torch.empty_like(k_C), torch.empty_like(v_C)
             asked = map(band.asked_by_tile, (q_A, g_A, of_q_A))
             read = map(band.read_by_tile, (k_C, v_C, of_k_C, of_v_C))
-            for q, g, of_q, k, v, of_k, of_v, bias in zip(*asked, *read, band.biases, strict=True):
-                shares = _shares(q, k, bias)
+            for q, g, of_q, k, v, of_k, of_v, seen in zip(*asked, *read, band.seen, strict=True):
+                shares = _shares(q, k, seen)
                 torch.bmm(shares.transpose(1, 2), g, out=of_v)
                 slope = _softmax_backward(g @ v.transpose(1, 2), shares, -1, shares.dtype)
                 torch.bmm(slope, k, out=of_q)

@@ -16,7 +16,7 @@ from models.adapted import Adapted
 from models.decoder import Decoder
 from models.logprobs import sum_logps
 from models.low_rank import own_weights, twin
-from models.packing import Row, pack
+from models.packing import Row, few_sizes, pack
 from models.transfer import send
 
 Batch = Sequence[int]
@@ -96,4 +96,5 @@ def narrow_twin(policy: Decoder, dtype: torch.dtype) -> Decoder:
 @torch.no_grad()
 def pair_logps(decoder: Decoder, rows: Sequence[Row], dtype: torch.dtype) -> Tensor:
     """log π of the two responses of each row, (B, 2) float32 nats."""
-    return sum_logps(decoder, pack(rows).to(decoder.device), dtype=dtype).view(-1, 2)
+    batch = pack(rows, multiple=few_sizes(dtype)).to(decoder.device)
+    return sum_logps(decoder, batch, dtype=dtype).view(-1, 2)

@@ -27,7 +27,7 @@ from models.decoder import Decoder
 from models.language_model import batches
 from models.logprobs import sum_logps
 from models.low_rank import own_weights
-from models.packing import Row, pack
+from models.packing import Row, few_sizes, pack
 from models.room import OutOfMemoryError, Room, unless_out_of_memory, warn
 from models.transfer import send
 
@@ -216,7 +216,7 @@ def _logps(
     reference: ReferenceLogps | None,
     dtype: torch.dtype,
 ) -> Logps:
-    policy_R = sum_logps(policy, pack(rows).to(policy.device), dtype=dtype)
+    policy_R = sum_logps(policy, pack(rows, multiple=few_sizes(dtype)).to(policy.device), dtype=dtype)
     tokens_BR = send(torch.tensor([[len(y) for y in r.responses] for r in rows]), policy_R.device)
     if objective.responses == "chosen":
         return Logps(policy_chosen_B=policy_R, chosen_tokens_B=tokens_BR[:, 0])

@@ -63,7 +63,7 @@ def test_of_different_heads_and_dtypes_each_is_laid_out_once() -> None:
     assert many is batch.tiles.layout(4, 2, torch.float32)
     assert many is not few
     (band,) = batch.tiles.layout(4, 2, torch.bfloat16).bands
-    assert {bias.dtype for bias in band.biases} == {torch.bfloat16}
+    assert {seen.bias_B1TS.dtype for seen in band.seen} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("read", [1, 30, 2**16])
