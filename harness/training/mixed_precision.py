@@ -16,6 +16,8 @@ from models.adapted import Adapted
 from models.decoder import Decoder
 from models.low_rank import own_weights
 
+PIECE = 2**18  # numbers
+
 
 class MixedPrecision:
     """A policy to train or a reference that moves: `masters`, and `computing`, what passes go through.
@@ -67,7 +69,9 @@ def _adding_to(master: Tensor) -> Callable[[Tensor], None]:
         if master.grad is None:
             master.grad = total.copy_(copy.grad)
         else:
-            master.grad.add_(copy.grad)
+            # torch casts what it adds into memory first: a piece of it stays in cache.
+            for mine, theirs in zip(*(g.flatten().split(PIECE) for g in (master.grad, copy.grad)), strict=True):
+                mine.add_(theirs)
         copy.grad = None
 
     return move

@@ -37,6 +37,7 @@ def test_log_probs_are_those_of_the_whole_softmax(chunk: int, logits: int, monke
 def test_gradients_are_those_of_the_whole_softmax(chunk: int, tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each token with a weight of its own: body, embedding and head get the gradients of autograd."""
     monkeypatch.setattr(logprobs, "CHUNK", chunk)
+    monkeypatch.setattr(logprobs, "ROWS", 5)
     decoder, batch = decoder_of(replace(LLAMA, tied=tied)).requires_grad_(True), pack(pair_rows(4))
     weights_M = torch.linspace(-1, 2, len(batch.places_M))
     plain_M = whole_logps(decoder, batch).gather(1, batch.targets_U[batch.places_M][:, None])[:, 0]

@@ -62,21 +62,26 @@ def gradients(decoder: Decoder, logps_R: Tensor) -> Tensor:
     return torch.cat([g.flatten() for g in found])
 
 
+MULTIPLES = [1, 16]  # of the stream's tokens and of its predictions; 16 is filled up
+
+
+@pytest.mark.parametrize("multiple", MULTIPLES)
 @pytest.mark.parametrize("architecture", [LLAMA, GPT2], ids=lambda a: a.family)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_packed_log_probs_are_those_of_separate_rows(shape: str, architecture: Architecture) -> None:
+def test_packed_log_probs_are_those_of_separate_rows(shape: str, architecture: Architecture, multiple: int) -> None:
     """Relative error at most 1e-5 in float32."""
     decoder, rows = decoder_of(architecture), SHAPES[shape]
-    packed = sum_logps(decoder, pack(rows), dtype=torch.float32)
+    packed = sum_logps(decoder, pack(rows, multiple=multiple), dtype=torch.float32)
     assert relative_error(packed, separate_logps(decoder, rows)) <= 1e-5
 
 
+@pytest.mark.parametrize("multiple", MULTIPLES)
 @pytest.mark.parametrize("architecture", [LLAMA, GPT2], ids=lambda a: a.family)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_packed_gradients_are_those_of_separate_rows(shape: str, architecture: Architecture) -> None:
+def test_packed_gradients_are_those_of_separate_rows(shape: str, architecture: Architecture, multiple: int) -> None:
     """Relative error at most 1e-5 in float32, over all weights together."""
     decoder, rows = copy.deepcopy(decoder_of(architecture)).requires_grad_(True), SHAPES[shape]
-    packed = gradients(decoder, sum_logps(decoder, pack(rows), dtype=torch.float32))
+    packed = gradients(decoder, sum_logps(decoder, pack(rows, multiple=multiple), dtype=torch.float32))
     assert relative_error(packed, gradients(decoder, separate_logps(decoder, rows))) <= 1e-5
 
 
@@ -122,6 +127,18 @@ def test_nothing_is_read_twice_and_nothing_is_padded() -> None:
     assert len(pack(rows).targets_U) == sum(r.predicted_tokens for r in rows)
     tokens = pack([Row(prompt=(1, 2), responses=((4, 5, 6), (4, 5, 7, 8)))]).tokens_N
     assert tokens.tolist() == [1, 2, 4, 5, 7]
+
+
+@pytest.mark.parametrize("rows", SHAPES.values(), ids=SHAPES.keys())
+def test_a_stream_is_filled_up_to_a_multiple(rows: list[Row]) -> None:
+    """At its end, so that all places are those of the stream that is not."""
+    plain, filled = pack(rows), pack(rows, multiple=16)
+    for name in ("tokens_N", "positions_N", "segments_N", "sources_U", "targets_U"):
+        found, wanted = getattr(filled, name), getattr(plain, name)
+        assert len(found) == -(-len(wanted) // 16) * 16
+        assert torch.equal(found[: len(wanted)], wanted)
+    assert torch.equal(filled.places_M, plain.places_M)
+    assert torch.equal(filled.ends_R, plain.ends_R)
 
 
 def test_each_response_token_has_its_prediction() -> None:
@@ -187,7 +204,7 @@ def test_prompts_without_responses_can_be_read() -> None:
 @pytest.mark.parametrize("architecture", [LLAMA, GPT2], ids=["llama", "gpt2"])
 @pytest.mark.parametrize("rows", SHAPES.values(), ids=SHAPES.keys())
 def test_a_gpus_grid_and_a_processors_tiles_attend_alike(architecture: Architecture, rows: list[Row]) -> None:
-    decoder, batch = decoder_of(architecture).requires_grad_(True), pack(rows)
+    decoder, batch = decoder_of(architecture).requires_grad_(True), pack(rows, multiple=8)
     found = []
     for attend in (batch.attend_in_grid, batch.attend_in_tiles):
         hidden_ND, _ = decoder(

@@ -40,6 +40,22 @@ def test_each_token_sees_what_the_mask_allows_once(rows: list[Row]) -> None:
     )
 
 
+@pytest.mark.parametrize("rows", LENGTHS.values(), ids=LENGTHS.keys())
+def test_the_first_keys_of_a_tile_are_those_that_all_see(rows: list[Row]) -> None:
+    for tile in pack(rows).tiles:
+        seen_BTS = tile.seen_BTS | (tile.queries_BT == tiles.NOBODY)[:, :, None]
+        assert seen_BTS.all(1).all(0).tolist() == [s < tile.open for s in range(seen_BTS.shape[2])]
+
+
+def test_rows_share_a_tile_as_far_as_their_scores_stay_in_cache() -> None:
+    """Of 16 rows of some 80 tokens, with 32 heads."""
+    found = pack(LENGTHS["short"]).tiles
+    parts = [part for tile in found for part in tile.in_cache(32)]
+    assert max(32 * part.seen_BTS.numel() for part in parts) <= tiles.SCORES
+    assert len(found) < len(parts) < sum(len(tile.queries_BT) for tile in found)
+    assert sum(part.queries_BT.numel() for part in parts) == sum(tile.queries_BT.numel() for tile in found)
+
+
 def test_of_a_long_row_little_is_computed_that_is_not_seen() -> None:
     batch = pack(LENGTHS["one long"])
     computed = sum(tile.queries_BT.numel() * tile.keys_BS.shape[1] for tile in batch.tiles)
@@ -66,10 +82,12 @@ def test_of_different_heads_and_dtypes_each_is_laid_out_once() -> None:
     assert {seen.bias_B1TS.dtype for seen in band.seen} == {torch.bfloat16}
 
 
+@pytest.mark.parametrize("scores", [1, 2**20])
 @pytest.mark.parametrize("read", [1, 30, 2**16])
-def test_gradients_are_those_of_the_formula(read: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many tiles' keys are gathered at once."""
+def test_gradients_are_those_of_the_formula(read: int, scores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tiles' keys are gathered at once, and however many rows' scores computed."""
     monkeypatch.setattr(tiles, "READ", read)
+    monkeypatch.setattr(tiles, "SCORES", scores)
     batch = pack([row(4, 3, 2), row(6, 2, 5)])
     N, draw = len(batch.tokens_N), torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(N, heads, 4, dtype=torch.float64, generator=draw).requires_grad_() for heads in (4, 2, 2))

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from harness.training import mixed_precision
 from harness.training.mixed_precision import MixedPrecision
 from harness.training.reference import Moving, pair_logps
 from harness.training.train import start_optimizer, update
@@ -42,7 +43,9 @@ def backward(decoder: Decoder, batches: list[list[Row]]) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_log_probs_and_gradients_are_those_of_casting_at_each_use(tied: bool) -> None:
+def test_log_probs_and_gradients_are_those_of_casting_at_each_use(tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many numbers of a gradient are added at once."""
+    monkeypatch.setattr(mixed_precision, "PIECE", 50)
     plain = decoder_of(replace(LLAMA, tied=tied)).requires_grad_(True)
     trained = MixedPrecision(copy.deepcopy(plain), HALF)
     for found, wanted in zip(backward(trained.computing, BATCHES), backward(plain, BATCHES), strict=True):

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -282,6 +283,23 @@ def test_running_out_of_memory_changes_no_gradient(most: int) -> None:
     assert again[0] == pytest.approx(whole[0], rel=1e-5)
     assert again[1] == pytest.approx(whole[1], rel=1e-4, abs=1e-5)
     assert (again[2] - whole[2]).norm() <= 1e-5 * whole[2].norm()
+
+
+def test_in_bfloat16_few_shapes_are_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the policy and by its live reference, in micro-batches of uneven sizes, which float32 leaves as they are."""
+    sizes: list[int] = []
+    forward = Decoder.forward
+
+    def noted(self: Decoder, tokens_N: Tensor, *others: Any, **named: Any) -> Any:
+        sizes.append(len(tokens_N))
+        return forward(self, tokens_N, *others, **named)
+
+    monkeypatch.setattr(Decoder, "forward", noted)
+    gradient_of(100, 2048, [])
+    plain = sizes.copy()
+    gradient_of(100, 2048, [], torch.bfloat16)
+    assert len(set(plain)) > 2
+    assert sizes[len(plain) :] == [-(-size // 32) * 32 for size in plain]
 
 
 def test_running_out_of_memory_leaves_nothing_behind_in_bfloat16() -> None:
