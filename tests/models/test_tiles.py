@@ -48,10 +48,10 @@ def test_the_first_keys_of_a_tile_are_those_that_all_see(rows: list[Row]) -> Non
 
 
 def test_rows_share_a_tile_as_far_as_their_scores_stay_in_cache() -> None:
-    """Of 16 rows of some 80 tokens, with 32 heads."""
+    """Of 16 rows of some 80 tokens, with 64 heads."""
     found = pack(LENGTHS["short"]).tiles
-    parts = [part for tile in found for part in tile.in_cache(32)]
-    assert max(32 * part.seen_BTS.numel() for part in parts) <= tiles.SCORES
+    parts = [part for tile in found for part in tile.in_cache(64)]
+    assert max(64 * part.seen_BTS.numel() for part in parts) <= tiles.SCORES
     assert len(found) < len(parts) < sum(len(tile.queries_BT) for tile in found)
     assert sum(part.queries_BT.numel() for part in parts) == sum(tile.queries_BT.numel() for tile in found)
 

@@ -298,7 +298,7 @@ def test_in_bfloat16_few_shapes_are_multiplied(monkeypatch: pytest.MonkeyPatch) 
     gradient_of(100, 2048, [])
     plain = sizes.copy()
     gradient_of(100, 2048, [], torch.bfloat16)
-    assert len(set(plain)) > 2
+    assert len(set(plain)) > 1
     assert sizes[len(plain) :] == [-(-size // 32) * 32 for size in plain]
 
 
