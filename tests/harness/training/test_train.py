@@ -286,7 +286,7 @@ def test_running_out_of_memory_changes_no_gradient(most: int) -> None:
 
 
 def test_in_bfloat16_few_shapes_are_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the policy and by its live reference, in micro-batches of uneven sizes, which float32 leaves as they are."""
+    """By the policy and by a reference, in micro-batches of uneven sizes, which float32 leaves as they are."""
     sizes: list[int] = []
     forward = Decoder.forward
 
@@ -295,11 +295,14 @@ def test_in_bfloat16_few_shapes_are_multiplied(monkeypatch: pytest.MonkeyPatch) 
         return forward(self, tokens_N, *others, **named)
 
     monkeypatch.setattr(Decoder, "forward", noted)
-    gradient_of(100, 2048, [])
-    plain = sizes.copy()
-    gradient_of(100, 2048, [], torch.bfloat16)
+    for dtype in (torch.float32, torch.bfloat16):
+        gradient_of(100, 2048, [], dtype)  # its reference stays in float32
+        pair_logps(decoder_of(), ROWS, dtype)
+    (*plain, whole), (*narrow, filled) = sizes[: len(sizes) // 2], sizes[len(sizes) // 2 :]
     assert len(set(plain)) > 1
-    assert sizes[len(plain) :] == [-(-size // 32) * 32 for size in plain]
+    assert narrow[::2] == [-(-size // 32) * 32 for size in plain[::2]]
+    assert whole % 32
+    assert filled == -(-whole // 32) * 32
 
 
 def test_running_out_of_memory_leaves_nothing_behind_in_bfloat16() -> None:
