@@ -1,8 +1,8 @@
 """Attention on a processor, tile by tile: blocks of queries with just the keys that any of them sees.
 
 A dense grid of rows computes every score that the mask then throws away: half of them for a prompt, more where a row
-has two responses. Tiles are cut from the mask once a batch and used by all layers; a few large multiplications each
-are 2 to 9 times faster here than the fused kernel, in the backward pass above all (docs/log.md, 2026-11-26).
+has two responses. Tiles are cut from the mask once a batch and used by all layers. Forwards each goes through torch's
+fused kernel; backwards a few large multiplications are 2 to 6 times faster than its (docs/log.md, 2026-11-27).
 Shapes: N tokens · H heads · K key/value heads · G = H / K · E head width · B rows · T queries of each · S keys of each.
 """
 

@@ -153,20 +153,18 @@ def all_or_nothing(work: Callable[[], T], what: str, policy: Decoder) -> T:
 
 
 def update(policy: MixedPrecision, optimizer: torch.optim.Optimizer) -> float:
-    """What ends a training step: clip, step, and let the gradients go; their norm before."""
-    norm = clip_gradients(policy.masters)
+    """What ends a training step: clip, step, and let the gradients go; their norm before.
+
+    AdamW's fused kernel divides gradients while it reads them, as it does for a `GradScaler`: a norm above CLIP becomes
+    CLIP without a pass over all gradients; smaller ones are left alone.
+    """
+    weights = own_weights(policy.masters).values()
+    norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+    scaled: Any = optimizer
+    scaled.grad_scale, scaled.found_inf = (norm / CLIP).clamp(min=1), torch.zeros_like(norm)
     optimizer.step()
     policy.zero_grad()
     policy.refresh()
-    return norm
-
-
-def clip_gradients(policy: Decoder) -> float:
-    """Scale the gradients down to CLIP where their norm is above it; the norm before. Smaller ones are left alone."""
-    weights = [weight for weight in own_weights(policy).values() if weight.grad is not None]
-    norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
-    if not norm <= CLIP:  # no number is clipped too
-        torch.nn.utils.clip_grads_with_norm_(weights, CLIP, norm)
     return float(norm)
 
 

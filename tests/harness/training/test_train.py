@@ -18,7 +18,15 @@ from harness.records import TrainStep
 from harness.training.mixed_precision import MixedPrecision
 from harness.training.plan import StagePlan, Terms, plan_stage
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
-from harness.training.train import Execution, TrainingDivergedError, accumulate, schedule, train_stage
+from harness.training.train import (
+    Execution,
+    TrainingDivergedError,
+    accumulate,
+    schedule,
+    start_optimizer,
+    train_stage,
+    update,
+)
 from models.decoder import Decoder
 from models.packing import Row
 from models.room import OutOfMemoryError
@@ -160,6 +168,23 @@ def test_a_loss_that_is_no_number_stops_the_trial(bad: float) -> None:
     stage = stage_of("dpo-beta0.1")
     with pytest.raises(TrainingDivergedError, match=r"dpo diverged at step 1: loss .*try a lower learning_rate"):
         trained(replace(stage, objective=replace(stage.objective, loss=loss)))
+
+
+@pytest.mark.parametrize("size", [0.001, 40.0])
+def test_large_gradients_are_scaled_down_to_a_norm_of_one(size: float) -> None:
+    """By two steps, so that AdamW's moments know how large they were."""
+    policies = [decoder_of().requires_grad_(True) for _ in range(2)]
+    ours, theirs = (start_optimizer(policy, rate=0.01) for policy in policies)
+    draw = torch.Generator().manual_seed(0)
+    for step in (1, 3):
+        for mine, other in zip(*(policy.parameters() for policy in policies), strict=True):
+            mine.grad = torch.randn(mine.shape, generator=draw) * size * step
+            other.grad = mine.grad.clone()
+        wanted = torch.nn.utils.clip_grads_norm_(policies[1].parameters(), 1.0)
+        assert update(MixedPrecision(policies[0], torch.float32), ours) == pytest.approx(float(wanted))
+        theirs.step()
+    for mine, other in zip(*(policy.parameters() for policy in policies), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
 
 
 def test_a_loss_of_another_shape_is_our_own_bug() -> None:
