@@ -123,13 +123,13 @@ class Block(nn.Module):
         a = self.a
         heads_NHE = multiply(x_ND, self.qkv).unflatten(-1, (-1, a.head_width))
         asked_NHE, value_NKE = heads_NHE.split((a.heads + a.kv_heads, a.kv_heads), dim=1)  # queries and keys as one
-        if self.query_norm is not None and self.key_norm is not None:
-            query_NHE, key_NKE = asked_NHE.split((a.heads, a.kv_heads), dim=1)
-            normed = self.query_norm(query_NHE, x_ND.dtype), self.key_norm(key_NKE, x_ND.dtype)
-            asked_NHE = torch.cat(normed, dim=1)
-        if rotation is not None:
+        if rotation is not None and self.query_norm is None:
             asked_NHE = rotate(asked_NHE, *rotation)
         query_NHE, key_NKE = asked_NHE.split((a.heads, a.kv_heads), dim=1)
+        if self.query_norm is not None and self.key_norm is not None:
+            query_NHE, key_NKE = self.query_norm(query_NHE, x_ND.dtype), self.key_norm(key_NKE, x_ND.dtype)
+            if rotation is not None:
+                query_NHE, key_NKE = rotate(query_NHE, *rotation), rotate(key_NKE, *rotation)
         return multiply(attend(layer, query_NHE, key_NKE, value_NKE).flatten(-2), self.out)
 
     def feed(self, x_ND: Tensor) -> Tensor:

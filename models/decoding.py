@@ -25,6 +25,12 @@ KEPT = 0.5  # rows are dropped where no more than this share is open: each time 
 Choose = Callable[[Tensor, Tensor | None], Tensor]
 
 
+def _look_by_hand(query_BKGE: Tensor, key_BKWE: Tensor, value_BKWE: Tensor, bias_B11W: Tensor) -> Tensor:
+    """For a GPU, whose fused kernels choose by size and may multiply in TF32."""
+    scores_BKGW = (query_BKGE / math.sqrt(query_BKGE.shape[3])) @ key_BKWE.transpose(2, 3)
+    return scores_BKGW.add_(bias_B11W).softmax(-1) @ value_BKWE
+
+
 @dataclass
 class Cache:
     """What rows have read so far."""
@@ -50,10 +56,8 @@ class Cache:
             values[rows_B, :, self.lengths_B] = value_BKE
             # The query heads that share a key head stand where a sequence would: nothing is repeated.
             query_BKGE = query_BHE.unflatten(1, (key_BKE.shape[1], -1))
-            out_BKGE = F.scaled_dot_product_attention(
-                query_BKGE, keys[:, :, :window], values[:, :, :window], attn_mask=bias_B11W
-            )
-            return out_BKGE.flatten(1, 2)
+            look = _look_by_hand if query_BHE.is_cuda else F.scaled_dot_product_attention
+            return look(query_BKGE, keys[:, :, :window], values[:, :, :window], bias_B11W).flatten(1, 2)
 
         return attend
 

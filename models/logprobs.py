@@ -17,7 +17,7 @@ from models.packing import Packed
 
 CHUNK = 512  # response positions at a time: 50 MB of logits in bfloat16 at a vocabulary of 49,152
 IN_CACHE = 2**20  # logits in float32 that a processor computes at a time
-ROWS = 256  # of logits that multiply the head at a time: 512 take longer on AMX than twice 256
+ROWS = 256  # of slopes that a processor multiplies with the head at a time: 512 take longer on AMX than twice 256
 
 
 def sum_logps(decoder: Decoder, batch: Packed, *, dtype: torch.dtype) -> Tensor:
@@ -81,8 +81,11 @@ class _TargetLogps(torch.autograd.Function):
             if slope is None:
                 slope = hidden_UD[part] @ head_VD.T
                 _in_cache(slope, targets_U[part], sloping=True)
-            back_UD = torch.cat([few @ head_VD for few in slope.split(ROWS)])
-            grad_hidden[part] = back_UD * grad_U1[part]
+            few = ROWS if slope.device.type == "cpu" else CHUNK
+            for back, slopes, weights in zip(
+                grad_hidden[part].split(few), slope.split(few), grad_U1[part].split(few), strict=True
+            ):
+                back.copy_((slopes @ head_VD) * weights)
             if grad_head is not None:
                 weighted = (hidden_UD[part] * grad_U1[part]).to(hidden_UD.dtype)
                 grad_head.addmm_(slope.T, weighted, beta=0 if part.stop >= len(hidden_UD) else 1)

@@ -3,7 +3,7 @@
 The stream is `[prefix | trunk | response | response | trunk | response | …]`: the tokens that all prompts begin with
 (a template's preamble) come once, then each row's trunk, its prompt and what all its responses begin with. A response
 sees the prefix, its trunk and itself, never its neighbours, and its positions go on from the trunk's: the log-probs are
-those of separate rows.
+those of separate rows. Where few sizes are wanted, the stream ends with some tokens that nobody sees.
 Shapes: N tokens · P prefix · B rows · T longest row without prefix · R responses of all rows · M their tokens · U of
 these, what a row's responses share once.
 """
@@ -21,6 +21,10 @@ from torch import Tensor
 
 from models import flex, flex_check, tiles
 from models.transfer import send
+
+# Tokens. For each shape that oneDNN multiplies in bfloat16 it writes a program, which takes 2 to 25 ms: a tenth of a
+# training step where all shapes are new (docs/log.md, 2026-11-27).
+SIZES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +93,7 @@ class Packed:
     slots: Tensor  # each row token's place in the (B, T) grid, flattened: (N − P,)
     mask_B1TS: Tensor  # (B, 1, T, P + T), True where the second token is seen by the first
     sources_U: Tensor  # stream index of the hidden state that predicts each response token
-    targets_U: Tensor  # that response token; both may have more than there are
+    targets_U: Tensor  # that response token; filled up, with more than `places_M` asks for
     places_M: Tensor  # each response token's place among those
     response_M: Tensor  # which response it belongs to, 0 … R−1, row by row
     ends_R: Tensor  # stream index of each response's last token that was read
@@ -198,12 +202,8 @@ def pack(rows: Sequence[Row], *, read_last: bool = False, multiple: int = 1) -> 
 
 
 def few_sizes(dtype: torch.dtype) -> int:
-    """What N and U are best a multiple of in training, where each batch would have others.
-
-    In bfloat16 oneDNN writes a program for each shape that it multiplies, 2 to 25 ms each: of new shapes in every step
-    they were a tenth of it (docs/log.md, 2026-11-27).
-    """
-    return 1 if dtype == torch.float32 else 32
+    """What N and U are best a multiple of in training, where each batch would have sizes of its own."""
+    return 1 if dtype == torch.float32 else SIZES
 
 
 class _Stream:

@@ -52,4 +52,4 @@ def make_first_calls() -> None:
     """
     for function in BY_MKL:
         for dtype in (torch.float32, torch.float64):
-            function(torch.full((1,), 0.5, dtype=dtype))
+            function(torch.full((1,), 0.5, dtype=dtype, device="cpu"))

@@ -155,14 +155,11 @@ def _heads_of(places: Tensor, heads: int, head: Tensor) -> Tensor:
 
 
 def _look(q_BKxGTxE: Tensor, k_BKxSxE: Tensor, v_BKxSxE: Tensor, seen: Seen) -> Tensor:
-    """softmax(q · kᵀ) · v over what is seen, (B·K, G·T, E), by torch's fused kernel. Who is nobody sees the trunk."""
+    """softmax(q · kᵀ) · v over what is seen, (B, H, T, E), by torch's fused kernel. Who is nobody sees the trunk."""
     B, _, T, S = seen.bias_B1TS.shape
     q_BHTE = q_BKxGTxE.view(B, -1, T, q_BKxGTxE.shape[2])
     k_BKSE, v_BKSE = (x.view(B, -1, S, x.shape[2]) for x in (k_BKxSxE, v_BKxSxE))
-    out_BHTE = F.scaled_dot_product_attention(
-        q_BHTE, k_BKSE, v_BKSE, attn_mask=seen.bias_B1TS, scale=1.0, enable_gqa=True
-    )
-    return out_BHTE.reshape(q_BKxGTxE.shape)
+    return F.scaled_dot_product_attention(q_BHTE, k_BKSE, v_BKSE, attn_mask=seen.bias_B1TS, scale=1.0, enable_gqa=True)
 
 
 def _shares(q_BKxGTxE: Tensor, k_BKxSxE: Tensor, seen: Seen) -> Tensor:
@@ -207,7 +204,7 @@ def _tiles(queries_BT: Tensor, keys_BS: Tensor, seen_BTS: Tensor) -> Iterator[Ti
         seen, queries = seen_BTS[:, part], queries_BT[:, part]
         everybody_S = (seen | (queries == NOBODY)[:, :, None]).all(1).all(0)
         somebody_S = seen.any(1).any(0)
-        by_all, by_some = (x.nonzero()[:, 0] for x in (everybody_S & somebody_S, somebody_S & ~everybody_S))
+        by_all, by_some = (x.nonzero()[:, 0] for x in (everybody_S, somebody_S & ~everybody_S))
         columns = torch.cat((by_all, by_some))
         yield Tile(queries, keys_BS.index_select(1, columns), seen.index_select(2, columns), len(by_all))
 
@@ -234,7 +231,8 @@ class _Attend(torch.autograd.Function):
             asked = map(band.asked_by_tile, (q_A, out_A))
             read = map(band.read_by_tile, (band.read(key), band.read(value)))
             for q, out, k, v, seen in zip(*asked, *read, band.seen, strict=True):
-                out.copy_(_look(q, k, v, seen))
+                look_BHTE = _look(q, k, v, seen)
+                out.view(look_BHTE.shape).copy_(look_BHTE)
         ctx.layout = layout
         ctx.save_for_backward(query, key, value)
         return layout.to_stream(out_A).view(query.shape)

@@ -69,8 +69,10 @@ def _adding_to(master: Tensor) -> Callable[[Tensor], None]:
         if master.grad is None:
             master.grad = total.copy_(copy.grad)
         else:
-            # torch casts what it adds into memory first: a piece of it stays in cache.
-            for mine, theirs in zip(*(g.flatten().split(PIECE) for g in (master.grad, copy.grad)), strict=True):
+            # A processor casts what it adds into memory first, and a piece of it stays in cache.
+            most = PIECE if copy.device.type == "cpu" else max(1, copy.numel())
+            pieces = (gradient.view(-1).split(most) for gradient in (master.grad, copy.grad))
+            for mine, theirs in zip(*pieces, strict=True):
                 mine.add_(theirs)
         copy.grad = None
 

@@ -100,7 +100,7 @@ def train_stage(
     return Spent(steps=tuple(log), device_seconds=seconds, peak_bytes=memory.peak_bytes)
 
 
-def start_optimizer(policy: Decoder, rate: float) -> torch.optim.Optimizer:
+def start_optimizer(policy: Decoder, rate: float) -> torch.optim.AdamW:
     """AdamW on what is trained of the policy, which needs gradients from now on; the rest needs none."""
     weights = list(own_weights(policy.requires_grad_(False)).values())
     for weight in weights:
@@ -123,7 +123,7 @@ def schedule(spent: float) -> float:
 
 def _take_step(
     policy: MixedPrecision,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.AdamW,
     objective: Objective,
     step: Step,
     batch: Sequence[Row],
@@ -152,16 +152,16 @@ def all_or_nothing(work: Callable[[], T], what: str, policy: Decoder) -> T:
     )
 
 
-def update(policy: MixedPrecision, optimizer: torch.optim.Optimizer) -> float:
+def update(policy: MixedPrecision, optimizer: torch.optim.AdamW) -> float:
     """What ends a training step: clip, step, and let the gradients go; their norm before.
 
-    AdamW's fused kernel divides gradients while it reads them, as it does for a `GradScaler`: a norm above CLIP becomes
-    CLIP without a pass over all gradients; smaller ones are left alone.
+    AdamW's fused kernel divides gradients by `grad_scale` in its own pass, which is there for a `GradScaler`: a norm
+    above CLIP becomes CLIP, smaller ones stay. A norm that is no number makes all weights so, which the log refuses.
     """
+    assert optimizer.defaults["fused"], "the plain one knows no grad_scale"
     weights = own_weights(policy.masters).values()
     norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
-    scaled: Any = optimizer
-    scaled.grad_scale, scaled.found_inf = (norm / CLIP).clamp(min=1), torch.zeros_like(norm)
+    optimizer.grad_scale = (norm / CLIP).clamp(min=1)  # type: ignore[attr-defined]  # torch sets it from outside too
     optimizer.step()
     policy.zero_grad()
     policy.refresh()

@@ -48,7 +48,7 @@ def test_the_first_keys_of_a_tile_are_those_that_all_see(rows: list[Row]) -> Non
 
 
 def test_rows_share_a_tile_as_far_as_their_scores_stay_in_cache() -> None:
-    """Of 16 rows of some 80 tokens, with 64 heads."""
+    """Of 16 rows of 31 to 46 tokens behind a common beginning, with 64 heads."""
     found = pack(LENGTHS["short"]).tiles
     parts = [part for tile in found for part in tile.in_cache(64)]
     assert max(64 * part.seen_BTS.numel() for part in parts) <= tiles.SCORES

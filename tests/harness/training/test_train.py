@@ -171,7 +171,7 @@ def test_a_loss_that_is_no_number_stops_the_trial(bad: float) -> None:
 
 
 @pytest.mark.parametrize("size", [0.001, 40.0])
-def test_large_gradients_are_scaled_down_to_a_norm_of_one(size: float) -> None:
+def test_gradients_are_clipped_to_a_norm_of_one(size: float) -> None:
     """By two steps, so that AdamW's moments know how large they were."""
     policies = [decoder_of().requires_grad_(True) for _ in range(2)]
     ours, theirs = (start_optimizer(policy, rate=0.01) for policy in policies)
