@@ -180,7 +180,7 @@ def test_gradients_are_clipped_to_a_norm_of_one(size: float) -> None:
         for mine, other in zip(*(policy.parameters() for policy in policies), strict=True):
             mine.grad = torch.randn(mine.shape, generator=draw) * size * step
             other.grad = mine.grad.clone()
-        wanted = torch.nn.utils.clip_grads_norm_(policies[1].parameters(), 1.0)
+        wanted = torch.nn.utils.clip_grad_norm_(policies[1].parameters(), 1.0)
         assert update(MixedPrecision(policies[0], torch.float32), ours) == pytest.approx(float(wanted))
         theirs.step()
     for mine, other in zip(*(policy.parameters() for policy in policies), strict=True):
