@@ -15,8 +15,8 @@ from benchmarks.profiles import TRL_WEIGHTS, write_model
 from benchmarks.sides import KEPT, Paired, Side, Told, median, take_turns, turns_of
 
 BATCH = 8
-# Of one another, at the first step. A DPO loss is ln 2 there and bfloat16's noise: a batch's mean margin is off by up to
-# 0.15 nats, which β / 2 of 0.25 makes 5% of it (docs/log.md, 2026-11-27).
+# Of one another, at the first step. A DPO loss is ln 2 there and bfloat16's noise: a batch's mean margin is off by up
+# to 0.15 nats, which β / 2 of 0.25 makes 5% of it (docs/log.md, 2026-11-27).
 CLOSE = {"loss": 0.06, "chosen": 0.02, "rejected": 0.02}
 Say = Callable[[str], None]
 
