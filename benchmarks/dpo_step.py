@@ -15,9 +15,7 @@ from benchmarks.profiles import TRL_WEIGHTS, write_model
 from benchmarks.sides import KEPT, Paired, Side, Told, median, take_turns, turns_of
 
 BATCH = 8
-# Of one another, at the first step. A DPO loss is ln 2 there and bfloat16's noise: a batch's mean margin is off by up
-# to 0.15 nats, which β / 2 of 0.25 makes 5% of it (docs/log.md, 2026-11-27).
-CLOSE = {"loss": 0.06, "chosen": 0.02, "rejected": 0.02}
+CLOSE = 0.02  # of one another: both sides' loss and log-probs at the first step
 Say = Callable[[str], None]
 
 
@@ -94,9 +92,9 @@ def refuse_unlike(paired: Paired) -> None:
     refuse_told(*paired.first)
 
 
-def refuse_told(ours: Told, theirs: Told, step: str = "the first step") -> None:
-    """The same of one step, in what both tell of it."""
-    for key, close in CLOSE.items():
+def refuse_told(ours: Told, theirs: Told, step: str = "the first step", *, loss: float = CLOSE) -> None:
+    """The same of one step, in what both tell of it; `loss`: how far apart losses may be."""
+    for key, close in {"loss": loss, "chosen": CLOSE, "rejected": CLOSE}.items():
         mine, other = ours.get(key), theirs.get(key)
         if mine is None and other is None:
             continue

@@ -26,7 +26,7 @@ Choose = Callable[[Tensor, Tensor | None], Tensor]
 
 
 def _look_by_hand(query_BKGE: Tensor, key_BKWE: Tensor, value_BKWE: Tensor, bias_B11W: Tensor) -> Tensor:
-    """For a GPU, whose fused kernels choose by size and may multiply in TF32."""
+    """For a GPU, where torch's fused kernel has not been tried."""
     scores_BKGW = (query_BKGE / math.sqrt(query_BKGE.shape[3])) @ key_BKWE.transpose(2, 3)
     return scores_BKGW.add_(bias_B11W).softmax(-1) @ value_BKWE
 

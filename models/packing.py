@@ -24,7 +24,7 @@ from models.transfer import send
 
 # Tokens. For each shape that oneDNN multiplies in bfloat16 it writes a program, which takes 2 to 25 ms: a tenth of a
 # training step where all shapes are new (docs/log.md, 2026-11-27).
-SIZES = 32
+MULTIPLE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +203,7 @@ def pack(rows: Sequence[Row], *, read_last: bool = False, multiple: int = 1) -> 
 
 def few_sizes(dtype: torch.dtype) -> int:
     """What N and U are best a multiple of in training, where each batch would have sizes of its own."""
-    return 1 if dtype == torch.float32 else SIZES
+    return 1 if dtype == torch.float32 else MULTIPLE
 
 
 class _Stream:

@@ -55,6 +55,18 @@ def test_sides_that_trained_something_else_are_not_compared() -> None:
         refuse_unequal(trained("sft", 1.0), trained("sft", 1.0) | {"chosen": -3.0})
 
 
+def test_only_of_pairs_may_the_first_loss_be_noise_apart() -> None:
+    """Theirs is 0.7; log-probs have to agree as closely as ever."""
+    pair = {"chosen": -3.0, "rejected": -4.0}
+    theirs = trained("dpo", 1.0) | pair
+    refuse_unequal(theirs | {"loss": 0.725}, theirs)
+    for told in ({"loss": 0.75}, {"rejected": -4.1}):
+        with pytest.raises(SystemExit, match="of dpo's first step is"):
+            refuse_unequal(theirs | told, theirs)
+    with pytest.raises(SystemExit, match="loss of sft's first step is"):
+        refuse_unequal(trained("sft", 1.0) | {"loss": 0.725}, trained("sft", 1.0))
+
+
 def test_trl_trains_every_core_recipe_as_we_do(tiny_model_folder: Path) -> None:
     """On enough pairs for both moving references to move before the last step."""
     pytest.importorskip("trl", minversion="1.16")
