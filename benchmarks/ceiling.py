@@ -17,12 +17,13 @@ import torch.nn.functional as F
 
 from benchmarks.profiles import dpo_stage, dtype_named, load, planned, rows_of, terms_of
 from harness.resolution import MICRO_BATCH_TOKENS
+from harness.training.adamw import start_optimizer
 from harness.training.budget import Work, training_flops, work_of
 from harness.training.machine import seconds_of
 from harness.training.memory import kept_memory
 from harness.training.mixed_precision import MixedPrecision
 from harness.training.reference import Frozen
-from harness.training.train import Execution, accumulate, start_optimizer, update
+from harness.training.train import Execution, accumulate
 from models.architecture import Architecture
 from models.decoder import Decoder
 from models.language_model import batches
@@ -63,7 +64,7 @@ def shares(policy: Decoder, rows: Sequence[Row], steps: int, dtype: torch.dtype)
             accumulate(trained, dpo_stage().objective, step.pairs, batch, reference, execution)
             spent = time.perf_counter() - started
             passes.append(flops / spent)
-            updates.append(flops / (spent + seconds_of(lambda: update(trained, optimizer))))
+            updates.append(flops / (spent + seconds_of(lambda: optimizer.update(trained))))
             works = [work_of([batch[i] for i in part]) for part in batches(batch, MICRO_BATCH_TOKENS)]
             ceilings.append(ceiling(policy.architecture, works, dtype))
     rate, whole, top = (statistics.median(x[WARM_UP:]) for x in (passes, updates, ceilings))

@@ -23,13 +23,14 @@ from benchmarks.device_peaks import Peaks, peaks_of
 from benchmarks.dpo_step import refuse_told
 from benchmarks.gpu_shapes import GPT2_124M, LLAMA_1B, drawn_pairs
 from benchmarks.profiles import DRAWN, SEED, Profile, dpo_stage, dtype_named, planned, random_weights, terms_of
+from harness.training.adamw import start_optimizer
 from harness.training.budget import forward_flops, training_flops
 from harness.training.clock import now
 from harness.training.machine import choose_device, seconds_of
 from harness.training.mixed_precision import MixedPrecision
 from harness.training.plan import StagePlan
 from harness.training.reference import Moving
-from harness.training.train import Execution, accumulate, start_optimizer, update
+from harness.training.train import Execution, accumulate
 from models.architecture import Architecture
 from models.decoder import Decoder
 from models.generation import generate
@@ -117,7 +118,7 @@ def our_steps(
     for step, batch in zip(plan.steps, batches_of(plan, rows), strict=True):
         began = now()
         loss, metrics = accumulate(trained, stage.objective, step.pairs, batch, reference, execution)
-        update(trained, optimizer)
+        optimizer.update(trained)
         seconds = now() - began
         told.append({"seconds": seconds, "loss": loss, **logps_of(metrics)})
     return told

@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from harness.recipes.recipe import Stage
+from harness.training.adamw import start_optimizer
 from harness.training.budget import UPDATE_BYTES
 from harness.training.clock import now
 from harness.training.mixed_precision import MixedPrecision
 from harness.training.plan import Terms, plan_stage
-from harness.training.train import Execution, accumulate, start_optimizer, update
+from harness.training.train import Execution, accumulate
 from models.decoder import Decoder
 from models.precision import settle_precision
 
@@ -81,7 +82,7 @@ def calibrate(policy: Decoder, terms: Terms, stage: Stage, execution: Execution)
         training.append(
             seconds_of(lambda b=batch, p=step.pairs: accumulate(trained, stage.objective, p, b, None, execution))  # type: ignore[misc]
         )
-        updating.append(seconds_of(lambda: update(trained, optimizer)))
+        updating.append(seconds_of(lambda: optimizer.update(trained)))
         flops.append(step.cost.policy)
     policy.requires_grad_(False)
     policy.zero_grad(set_to_none=True)

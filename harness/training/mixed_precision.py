@@ -1,13 +1,14 @@
 """Float32 masters beside the matrices that are multiplied (mixed precision, arXiv:1710.03740).
 
 AdamW steps on the masters; passes read a copy of each matrix in a narrower dtype, cast once a step and not once a
-micro-batch. A copy's gradient is added to its master's in float32 as soon as it is there, in memory that is taken once:
-what each step takes anew and frees costs first touches and, where memory is kept (memory.py), leaves holes.
+micro-batch. A copy's gradient comes in its own dtype: where a step is one pass, a processor leaves it there until the
+update; those of several passes are added up in float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +20,27 @@ from models.low_rank import own_weights
 PIECE = 2**18  # numbers
 
 
+class Learnt(NamedTuple):
+    """A weight's gradient after the backward passes of a step, in float32 or in the copy's dtype."""
+
+    master: Tensor
+    gradient: Tensor
+    copy: Tensor | None
+
+
 class MixedPrecision:
     """A policy to train or a reference that moves: `masters`, and `computing`, what passes go through.
 
-    In float32 they are one and the same. A graph may use the LM head once: all backward passes write its gradient to
-    one place.
+    In float32 they are one and the same. After each backward pass comes `collect`: a graph may use the LM head once,
+    as all passes write its gradient to one place.
     """
 
     def __init__(self, masters: Decoder, dtype: torch.dtype) -> None:
         """Made when it is known which of the masters need gradients. What is no matrix is shared, in float32."""
         self.masters = self.computing = masters
         self._copies: list[tuple[Tensor, Tensor]] = []  # master and copy, of what may change
+        # Taken once: what each step takes anew and frees costs first touches and leaves holes (memory.py).
+        self._sums: dict[int, Tensor] = {}  # of several passes' gradients, by the master's id
         # transformers' own code casts by itself.
         if dtype == torch.float32 or isinstance(masters, Adapted):
             return
@@ -40,12 +51,44 @@ class MixedPrecision:
                 # A tied head has a matrix of its own here, whose master is the embedding.
                 head = layer is self.computing.untied_head
                 master = masters.head if head else masters.get_parameter(f"{name}.weight")
-                if master.requires_grad:
-                    layer.weight.requires_grad_(True).register_post_accumulate_grad_hook(_adding_to(master))
+                layer.weight.requires_grad_(master.requires_grad)
                 if id(master) in own:
                     self._copies.append((master, layer.weight))
         if self.computing.head.requires_grad:
             self.computing.head_gradient = torch.empty_like(self.computing.head)
+
+    @torch.no_grad()
+    def collect(self, *, lone: bool = False) -> None:
+        """After a backward pass: take its gradients in. A `lone` one is the only one of its step."""
+        for master, copy in self._copies:
+            if copy.grad is None or (lone and self._stays(master)):
+                continue
+            if id(master) not in self._sums:
+                self._sums[id(master)] = torch.empty_like(master)
+            total, before = self._sums[id(master)], master.grad
+            if before is total:
+                for mine, theirs in in_pieces(total, copy.grad):
+                    mine.add_(theirs)
+            else:
+                master.grad = total.copy_(copy.grad)
+                if before is not None:  # what a tied embedding's rows left
+                    total.add_(before)
+            copy.grad = None
+
+    def _stays(self, master: Tensor) -> bool:
+        """Whether a copy's gradient may lie where the only pass left it: a tied embedding's rows add to the head's."""
+        return master.device.type == "cpu" and master is not self.masters.embedding.weight
+
+    def learnt(self) -> list[Learnt]:
+        """Of all that is trained, what has a gradient."""
+        copies = {id(master): copy for master, copy in self._copies}
+        found = []
+        for master in own_weights(self.masters).values():
+            copy = copies.get(id(master))
+            gradient = master.grad if copy is None or copy.grad is None else copy.grad
+            if gradient is not None:
+                found.append(Learnt(master, gradient, copy))
+        return found
 
     def zero_grad(self) -> None:
         """Forget the gradients, also those that a backward pass left when it failed."""
@@ -60,20 +103,8 @@ class MixedPrecision:
             copy.copy_(master)
 
 
-def _adding_to(master: Tensor) -> Callable[[Tensor], None]:
-    """Moves a copy's gradient to its master; the first of a step takes the place of the last step's."""
-    total = torch.empty_like(master)
-
-    def move(copy: Tensor) -> None:
-        assert copy.grad is not None
-        if master.grad is None:
-            master.grad = total.copy_(copy.grad)
-        else:
-            # A processor casts what it adds into memory first, and a piece of it stays in cache.
-            most = PIECE if copy.device.type == "cpu" else max(1, copy.numel())
-            pieces = (gradient.view(-1).split(most) for gradient in (master.grad, copy.grad))
-            for mine, theirs in zip(*pieces, strict=True):
-                mine.add_(theirs)
-        copy.grad = None
-
-    return move
+def in_pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Tensors of one shape, flat, a few numbers at a time: a processor casts to memory, and caches hold a piece."""
+    whole = tensors[0]
+    most = PIECE if whole.device.type == "cpu" else max(1, whole.numel())
+    return zip(*(tensor.view(-1).split(most) for tensor in tensors), strict=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 from harness.errors import HarnessError
 from harness.recipes.recipe import Logps, Objective, Stage
 from harness.records import TrainStep
+from harness.training.adamw import AdamW, start_optimizer
 from harness.training.budget import useful_tokens
 from harness.training.clock import now
 from harness.training.memory import PeakMemory, held_bytes, kept_memory
@@ -32,7 +33,6 @@ from models.room import OutOfMemoryError, Room, unless_out_of_memory, warn
 from models.transfer import send
 
 WARM_UP = 0.1  # of the stage
-CLIP = 1.0  # gradient norm
 T = TypeVar("T")
 
 
@@ -100,14 +100,6 @@ def train_stage(
     return Spent(steps=tuple(log), device_seconds=seconds, peak_bytes=memory.peak_bytes)
 
 
-def start_optimizer(policy: Decoder, rate: float) -> torch.optim.AdamW:
-    """AdamW on what is trained of the policy, which needs gradients from now on; the rest needs none."""
-    weights = list(own_weights(policy.requires_grad_(False)).values())
-    for weight in weights:
-        weight.requires_grad_(True)
-    return torch.optim.AdamW(weights, lr=rate, weight_decay=0.0, fused=True)
-
-
 def _refuse_no_number(objective: Objective, line: TrainStep) -> None:
     if not (math.isfinite(line.loss) and math.isfinite(line.grad_norm)):
         raise TrainingDivergedError(
@@ -123,7 +115,7 @@ def schedule(spent: float) -> float:
 
 def _take_step(
     policy: MixedPrecision,
-    optimizer: torch.optim.AdamW,
+    optimizer: AdamW,
     objective: Objective,
     step: Step,
     batch: Sequence[Row],
@@ -132,9 +124,8 @@ def _take_step(
     rate: float,
 ) -> dict[str, Any]:
     losses, metrics = accumulate(policy, objective, step.pairs, batch, reference, execution)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    norm = all_or_nothing(lambda: update(policy, optimizer), "the optimizer", policy.masters)
+    optimizer.rate = rate
+    norm = all_or_nothing(lambda: optimizer.update(policy), "the optimizer", policy.masters)
     return {"loss": losses, "grad_norm": norm, **metrics}
 
 
@@ -150,22 +141,6 @@ def all_or_nothing(work: Callable[[], T], what: str, policy: Decoder) -> T:
         f"out of memory: {what} of {count:,} weights does not fit: choose a smaller model, train an adapter "
         "(--adapter lora:r=16), or free memory"
     )
-
-
-def update(policy: MixedPrecision, optimizer: torch.optim.AdamW) -> float:
-    """What ends a training step: clip, step, and let the gradients go; their norm before.
-
-    AdamW's fused kernel divides gradients by `grad_scale` in its own pass, which is there for a `GradScaler`: a norm
-    above CLIP becomes CLIP, smaller ones stay. A norm that is no number makes all weights so, which the log refuses.
-    """
-    assert optimizer.defaults["fused"], "the plain one knows no grad_scale"
-    weights = own_weights(policy.masters).values()
-    norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
-    optimizer.grad_scale = (norm / CLIP).clamp(min=1)  # type: ignore[attr-defined]  # torch sets it from outside too
-    optimizer.step()
-    policy.zero_grad()
-    policy.refresh()
-    return float(norm)
 
 
 def accumulate(
@@ -189,13 +164,15 @@ def accumulate(
         nonlocal rows
         # A GPU computes one micro-batch while the next is packed: nothing is read before all are on their way.
         total, seen = torch.zeros((), dtype=torch.float64, device=policy.masters.device), []
-        for part in batches(batch, execution.room.most):
+        parts = list(batches(batch, execution.room.most))
+        for part in parts:
             rows = [batch[i] for i in part]
             logps = _logps(policy.computing, objective, [pairs[i] for i in part], rows, reference, execution.dtype)
             loss_B = objective.loss(logps)
             assert loss_B.shape == (len(rows),), f"{objective.name}: a loss gives (B,), not {tuple(loss_B.shape)}"
             loss = loss_B.sum() / count
             loss.backward()
+            policy.collect(lone=len(parts) == 1)
             total += loss.detach()
             seen.append(logps)
         return total.item(), _metrics(objective, seen)

@@ -12,11 +12,12 @@ from torch import Tensor
 from harness.recipes.recipe import Stage
 from harness.recipes.registry import choose
 from harness.records import TrainStep
+from harness.training.adamw import start_optimizer
 from harness.training.budget import REFRESH_BYTES, UPDATE_BYTES
 from harness.training.machine import calibrate
 from harness.training.plan import Terms, plan_stage
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
-from harness.training.train import Execution, start_optimizer, train_stage
+from harness.training.train import Execution, train_stage
 from models.architecture import Architecture
 from models.decoder import Decoder
 from models.lora import parse_lora
@@ -101,8 +102,8 @@ def test_training_moves_the_adapter_and_never_the_base(recipe: str, architecture
 
 def test_the_optimizer_keeps_nothing_for_the_base() -> None:
     policy = with_adapter(decoder_of(), LORA)
-    (group,) = start_optimizer(policy, 1.0).param_groups
-    assert sum(weight.numel() for weight in group["params"]) == LORA.weights(LLAMA)
+    optimizer = start_optimizer(policy, 1.0)
+    assert sum(weight.numel() for weight in optimizer.weights) == LORA.weights(LLAMA)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from harness.training import mixed_precision
+from harness.training.adamw import CLIP, start_optimizer
 from harness.training.mixed_precision import MixedPrecision
 from harness.training.reference import Moving, pair_logps
-from harness.training.train import start_optimizer, update
 from models.architecture import Architecture
 from models.decoder import Decoder
 from models.logprobs import sum_logps
@@ -31,40 +31,64 @@ def row(prompt: int, *responses: int) -> Row:
 BATCHES = [[row(5, 3, 4)], [row(9, 2, 2), row(4, 6, 1)]]  # micro-batches of a step
 
 
-def gradients(masters: Decoder) -> dict[str, torch.Tensor]:
-    return {name: w.grad.clone() for name, w in masters.named_parameters() if w.grad is not None}
+def gradients(trained: MixedPrecision) -> dict[str, torch.Tensor]:
+    names = {id(master): name for name, master in trained.masters.named_parameters()}
+    return {names[id(master)]: gradient.float() for master, gradient, _ in trained.learnt()}
 
 
-def backward(decoder: Decoder, batches: list[list[Row]]) -> list[torch.Tensor]:
-    logps = [sum_logps(decoder, pack(rows), dtype=HALF) for rows in batches]
-    for logps_R in logps:
+def backward(trained: MixedPrecision, batches: list[list[Row]]) -> list[torch.Tensor]:
+    """Log-probs, and their sum's gradient; one batch is a lone pass."""
+    found = []
+    for rows in batches:
+        logps_R = sum_logps(trained.computing, pack(rows), dtype=HALF)
         logps_R.sum().backward()
-    return [logps_R.detach() for logps_R in logps]
+        trained.collect(lone=len(batches) == 1)
+        found.append(logps_R.detach())
+    return found
+
+
+def cast_at_each_use(decoder: Decoder) -> MixedPrecision:
+    """A decoder without copies: its masters compute."""
+    return MixedPrecision(decoder, torch.float32)
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_log_probs_and_gradients_are_those_of_casting_at_each_use(tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("batches", [BATCHES, BATCHES[1:]], ids=["two passes", "a lone pass"])
+def test_log_probs_and_gradients_are_those_of_casting_at_each_use(
+    batches: list[list[Row]], tied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However many numbers of a gradient are added at once."""
     monkeypatch.setattr(mixed_precision, "PIECE", 50)
-    plain = decoder_of(replace(LLAMA, tied=tied)).requires_grad_(True)
-    trained = MixedPrecision(copy.deepcopy(plain), HALF)
-    for found, wanted in zip(backward(trained.computing, BATCHES), backward(plain, BATCHES), strict=True):
+    plain = cast_at_each_use(decoder_of(replace(LLAMA, tied=tied)).requires_grad_(True))
+    trained = MixedPrecision(copy.deepcopy(plain.masters), HALF)
+    for found, wanted in zip(backward(trained, batches), backward(plain, batches), strict=True):
         torch.testing.assert_close(found, wanted, rtol=0, atol=0)
-    found, wanted = gradients(trained.masters), gradients(plain)
+    found, wanted = gradients(trained), gradients(plain)
     assert found.keys() == wanted.keys()
     for name in wanted:
-        assert found[name].dtype == torch.float32
         torch.testing.assert_close(found[name], wanted[name], rtol=1e-5, atol=1e-5)
-    assert not any(w.grad is not None and w.dtype == HALF for w in trained.computing.parameters())
+
+
+def test_a_lone_pass_leaves_gradients_in_half_the_memory() -> None:
+    """All but those that are added to: a tied embedding's, and those of several passes."""
+    trained = MixedPrecision(decoder_of().requires_grad_(True), HALF)
+    matrices = {id(master) for master, copy in trained._copies if master is not trained.masters.head}
+    for batches, wanted in ((BATCHES[:1], HALF), (BATCHES, torch.float32)):
+        backward(trained, batches)
+        dtypes = {id(master): gradient.dtype for master, gradient, _ in trained.learnt()}
+        assert {dtypes[matrix] for matrix in matrices} == {wanted}
+        assert {dtype for key, dtype in dtypes.items() if key not in matrices} == {torch.float32}
+        trained.zero_grad()
+        assert not trained.learnt()
 
 
 def test_chunks_of_a_long_response_share_the_heads_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = decoder_of().requires_grad_(True)
-    trained = MixedPrecision(copy.deepcopy(plain), HALF)
+    plain = cast_at_each_use(decoder_of().requires_grad_(True))
+    trained = MixedPrecision(copy.deepcopy(plain.masters), HALF)
     monkeypatch.setattr("models.logprobs.CHUNK", 3)
-    for decoder in (trained.computing, plain):
-        backward(decoder, BATCHES)
-    torch.testing.assert_close(trained.masters.head.grad, plain.head.grad, rtol=1e-5, atol=1e-5)
+    for one in (trained, plain):
+        backward(one, BATCHES)
+    torch.testing.assert_close(trained.masters.head.grad, plain.masters.head.grad, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("adapter", [True, False])
@@ -107,27 +131,28 @@ def test_what_an_adapter_leaves_frozen_is_not_cast_again() -> None:
     trained = MixedPrecision(policy, HALF)
     frozen = trained.computing.blocks[0].qkv.weight
     version = frozen._version
-    backward(trained.computing, BATCHES)
-    update(trained, optimizer)
+    backward(trained, BATCHES)
+    optimizer.update(trained)
     assert frozen._version == version
 
 
 def test_a_gradient_does_not_go_on_into_the_next_step() -> None:
     trained = MixedPrecision(decoder_of().requires_grad_(True), HALF)
-    backward(trained.computing, BATCHES)
-    once = gradients(trained.masters)
+    backward(trained, BATCHES)
+    once = gradients(trained)
     trained.zero_grad()
-    assert not gradients(trained.masters)
-    backward(trained.computing, BATCHES)
-    assert all(torch.equal(once[name], again) for name, again in gradients(trained.masters).items())
+    assert not gradients(trained)
+    backward(trained, BATCHES)
+    assert all(torch.equal(once[name], again) for name, again in gradients(trained).items())
 
 
-def test_an_update_reaches_the_copies() -> None:
+@pytest.mark.parametrize("batches", [BATCHES, BATCHES[:1]], ids=["two passes", "a lone pass"])
+def test_an_update_reaches_the_copies(batches: list[list[Row]]) -> None:
     masters = decoder_of()
     optimizer = start_optimizer(masters, rate=0.1)
     trained = MixedPrecision(masters, HALF)
-    backward(trained.computing, BATCHES)
-    assert math.isfinite(update(trained, optimizer))
+    backward(trained, batches)
+    assert math.isfinite(optimizer.update(trained))
     for rows in BATCHES:
         found, wanted = (sum_logps(d, pack(rows), dtype=HALF) for d in (trained.computing, masters))
         assert torch.equal(found, wanted)
@@ -137,8 +162,8 @@ def test_beside_an_adapter_matrices_are_cast_once_and_only_the_adapter_learns() 
     policy = with_adapter(decoder_of(), parse_lora("lora:r=2"))
     start_optimizer(policy, rate=0.1)
     trained = MixedPrecision(policy, HALF)
-    backward(trained.computing, BATCHES)
-    learning = gradients(policy).keys()
+    backward(trained, BATCHES)
+    learning = gradients(trained).keys()
     assert learning == own_weights(policy).keys()
     assert trained.computing.head_gradient is None
     assert trained.computing.blocks[0].qkv.weight.dtype == HALF
@@ -148,3 +173,24 @@ def test_beside_an_adapter_matrices_are_cast_once_and_only_the_adapter_learns() 
 def test_in_float32_nothing_is_copied() -> None:
     policy = decoder_of()
     assert MixedPrecision(policy, torch.float32).computing is policy
+
+
+@pytest.mark.parametrize("batches", [BATCHES, BATCHES[:1]], ids=["two passes", "a lone pass"])
+def test_a_step_in_pieces_is_torchs_own(batches: list[list[Row]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same norm, and AdamW's same steps on the same gradients, clipped."""
+    monkeypatch.setattr(mixed_precision, "PIECE", 50)
+    masters = decoder_of()
+    optimizer = start_optimizer(masters, rate=0.01)
+    trained = MixedPrecision(masters, HALF)
+    plain = copy.deepcopy(masters)
+    theirs = torch.optim.AdamW(plain.parameters(), lr=0.01, weight_decay=0.0)
+    for _ in range(3):
+        backward(trained, batches)
+        for name, gradient in gradients(trained).items():
+            plain.get_parameter(name).grad = gradient.clone()
+        wanted = torch.nn.utils.clip_grad_norm_(plain.parameters(), CLIP)
+        theirs.step()
+        assert wanted > CLIP
+        assert optimizer.update(trained) == pytest.approx(float(wanted), rel=1e-6)
+        for mine, other in zip(masters.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)

@@ -15,6 +15,7 @@ from torch import Tensor
 from harness.recipes.recipe import Logps, Objective, Stage
 from harness.recipes.registry import choose
 from harness.records import TrainStep
+from harness.training.adamw import AdamW, start_optimizer
 from harness.training.mixed_precision import MixedPrecision
 from harness.training.plan import StagePlan, Terms, plan_stage
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
@@ -23,9 +24,7 @@ from harness.training.train import (
     TrainingDivergedError,
     accumulate,
     schedule,
-    start_optimizer,
     train_stage,
-    update,
 )
 from models.decoder import Decoder
 from models.packing import Row
@@ -174,14 +173,15 @@ def test_a_loss_that_is_no_number_stops_the_trial(bad: float) -> None:
 def test_gradients_are_clipped_to_a_norm_of_one(size: float) -> None:
     """By two steps, so that AdamW's moments know how large they were."""
     policies = [decoder_of().requires_grad_(True) for _ in range(2)]
-    ours, theirs = (start_optimizer(policy, rate=0.01) for policy in policies)
+    ours = start_optimizer(policies[0], rate=0.01)
+    theirs = torch.optim.AdamW(policies[1].parameters(), lr=0.01, weight_decay=0.0)
     draw = torch.Generator().manual_seed(0)
     for step in (1, 3):
         for mine, other in zip(*(policy.parameters() for policy in policies), strict=True):
             mine.grad = torch.randn(mine.shape, generator=draw) * size * step
             other.grad = mine.grad.clone()
         wanted = torch.nn.utils.clip_grad_norm_(policies[1].parameters(), 1.0)
-        assert update(MixedPrecision(policies[0], torch.float32), ours) == pytest.approx(float(wanted))
+        assert ours.update(MixedPrecision(policies[0], torch.float32)) == pytest.approx(float(wanted))
         theirs.step()
     for mine, other in zip(*(policy.parameters() for policy in policies), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
@@ -397,10 +397,10 @@ def test_one_row_that_does_not_fit_ends_the_stage_in_one_line() -> None:
 def test_an_optimizer_that_does_not_fit_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """It hangs on no micro-batch, so none is halved."""
 
-    def fail(policy: Decoder, optimizer: torch.optim.Optimizer) -> float:
+    def fail(optimizer: AdamW, policy: MixedPrecision) -> float:
         raise MemoryError
 
-    monkeypatch.setattr("harness.training.train.update", fail)
+    monkeypatch.setattr(AdamW, "update", fail)
     with pytest.raises(OutOfMemoryError, match=r"the optimizer of [\d,]+ weights does not fit: choose"):
         trained(stage_of("sft"), pairs=4)
 
