@@ -24,10 +24,10 @@ class Part(NamedTuple):
     """Of one weight, all or a piece: what a step reads and writes. Moments are means of gradients and of squares."""
 
     master: Tensor
-    gradient: Tensor
     mean: Tensor
     square: Tensor
-    copy: Tensor | None = None
+    copy: Tensor | None
+    gradient: Tensor
 
 
 def start_optimizer(policy: Decoder, rate: float) -> AdamW:
@@ -55,7 +55,7 @@ class AdamW:
         CLIP becomes CLIP, smaller ones stay. A norm that is no number makes all weights so, which the log refuses.
         """
         learnt = policy.learnt()
-        norm = total_norm([one.gradient for one in learnt])
+        norm = total_norm(learnt)
         scale = (norm / CLIP).clamp(min=1)
         self._steps += 1
         for parts in self._parts(learnt):
@@ -65,16 +65,18 @@ class AdamW:
 
     def _parts(self, learnt: Sequence[Learnt]) -> Iterator[list[Part]]:
         """What is stepped on at once: on a processor a piece of a matrix with a copy, and all else together."""
-        together, in_float = [], InFloat()
-        for master, gradient, copy in learnt:
+        together: list[Part] = []
+        scratch = torch.empty(PIECE)
+        for one in learnt:
+            master, copy = one.master, one.copy
             if id(master) not in self._moments:
                 self._moments[id(master)] = torch.zeros_like(master), torch.zeros_like(master)
             moments = self._moments[id(master)]
             if copy is not None and master.device.type == "cpu":
-                pieces = in_pieces(master, gradient, *moments, copy)
-                yield from ([Part(one, in_float(slope), *more)] for one, slope, *more in pieces)
+                for weights, gradient in zip(in_pieces(master, *moments, copy), one.in_float(scratch), strict=True):
+                    yield [Part(weights[0], weights[1], weights[2], weights[3], gradient)]
             else:
-                together.append(Part(master, gradient, *moments, copy))
+                together.append(Part(master, *moments, copy, one.gradient))
         if together:
             yield together
 
@@ -100,19 +102,10 @@ class AdamW:
                 part.copy.copy_(part.master)
 
 
-def total_norm(gradients: Sequence[Tensor]) -> Tensor:
-    """√Σ g² over all of them, in float32: on a processor, by pieces, in half the time of torch's own (docs/log.md)."""
-    if gradients[0].device.type != "cpu":
-        return torch.nn.utils.get_total_norm(gradients)
-    pieces = map(InFloat(), (piece for gradient in gradients for (piece,) in in_pieces(gradient)))
-    return torch.stack([piece.dot(piece) for piece in pieces]).sum(dtype=torch.float64).sqrt().float()
-
-
-class InFloat:
-    """Pieces in float32: themselves, or cast into memory that the next one takes the place of."""
-
-    def __init__(self) -> None:
-        self._scratch = torch.empty(PIECE)
-
-    def __call__(self, piece: Tensor) -> Tensor:
-        return piece if piece.dtype == torch.float32 else self._scratch[: len(piece)].copy_(piece)
+def total_norm(learnt: Sequence[Learnt]) -> Tensor:
+    """√Σ g² over all, in float32: on a processor piece by piece, in less time than torch takes (docs/log.md)."""
+    if learnt[0].master.device.type != "cpu":
+        return torch.nn.utils.get_total_norm([one.gradient for one in learnt])
+    scratch = torch.empty(PIECE)
+    squares = [piece.dot(piece) for one in learnt for piece in one.in_float(scratch)]
+    return torch.stack(squares).sum(dtype=torch.float64).sqrt().float()

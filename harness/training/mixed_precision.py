@@ -7,6 +7,7 @@ update; those of several passes are added up in float32.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -21,11 +22,30 @@ PIECE = 2**18  # numbers
 
 
 class Learnt(NamedTuple):
-    """A weight's gradient after the backward passes of a step, in float32 or in the copy's dtype."""
+    """A weight's gradient after the backward passes of a step: in float32, or as a lone pass left it."""
 
     master: Tensor
     gradient: Tensor
     copy: Tensor | None
+    rows: Tensor | None  # sparse and coalesced, to be added: of a tied embedding, beside its head's gradient
+
+    def in_float(self, scratch: Tensor) -> Iterator[Tensor]:
+        """The gradient in float32, flat, piece by piece; what has to be cast is cast into `scratch`, PIECE numbers."""
+        if self.gradient.dtype == torch.float32:
+            yield from (piece for (piece,) in in_pieces(self.gradient))
+            return
+        width = self.gradient.shape[-1]
+        places = [] if self.rows is None else self.rows.indices()[0].tolist()
+        start = 0
+        for (piece,) in in_pieces(self.gradient):
+            cast = scratch[: len(piece)].copy_(piece)
+            end = start + len(piece) // width
+            first, last = bisect_left(places, start), bisect_left(places, end)
+            if self.rows is not None and first < last:
+                here = torch.tensor(places[first:last]) - start
+                cast.view(-1, width).index_add_(0, here, self.rows.values()[first:last])
+            start = end
+            yield cast
 
 
 class MixedPrecision:
@@ -60,24 +80,21 @@ class MixedPrecision:
     @torch.no_grad()
     def collect(self, *, lone: bool = False) -> None:
         """After a backward pass: take its gradients in. A `lone` one is the only one of its step."""
+        if lone and self.masters.device.type == "cpu":
+            return
         for master, copy in self._copies:
-            if copy.grad is None or (lone and self._stays(master)):
+            if copy.grad is None:
                 continue
-            if id(master) not in self._sums:
-                self._sums[id(master)] = torch.empty_like(master)
-            total, before = self._sums[id(master)], master.grad
-            if before is total:
+            before, total = master.grad, self._sums.get(id(master))
+            if total is not None and before is total:
                 for mine, theirs in in_pieces(total, copy.grad):
                     mine.add_(theirs)
             else:
+                total = self._sums.setdefault(id(master), torch.empty_like(master) if total is None else total)
                 master.grad = total.copy_(copy.grad)
                 if before is not None:  # what a tied embedding's rows left
                     total.add_(before)
             copy.grad = None
-
-    def _stays(self, master: Tensor) -> bool:
-        """Whether a copy's gradient may lie where the only pass left it: a tied embedding's rows add to the head's."""
-        return master.device.type == "cpu" and master is not self.masters.embedding.weight
 
     def learnt(self) -> list[Learnt]:
         """Of all that is trained, what has a gradient."""
@@ -85,9 +102,10 @@ class MixedPrecision:
         found = []
         for master in own_weights(self.masters).values():
             copy = copies.get(id(master))
-            gradient = master.grad if copy is None or copy.grad is None else copy.grad
-            if gradient is not None:
-                found.append(Learnt(master, gradient, copy))
+            if copy is not None and copy.grad is not None:
+                found.append(Learnt(master, copy.grad, copy, None if master.grad is None else master.grad.coalesce()))
+            elif master.grad is not None:
+                found.append(Learnt(master, master.grad, copy, rows=None))
         return found
 
     def zero_grad(self) -> None:
@@ -104,7 +122,8 @@ class MixedPrecision:
 
 
 def in_pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Tensors of one shape, flat, a few numbers at a time: a processor casts to memory, and caches hold a piece."""
+    """Tensors of one shape, flat, some rows at a time: a processor casts to memory, and caches hold a piece."""
     whole = tensors[0]
-    most = PIECE if whole.device.type == "cpu" else max(1, whole.numel())
+    width = whole.shape[-1]
+    most = max(1, PIECE // width) * width if whole.device.type == "cpu" else max(1, whole.numel())
     return zip(*(tensor.view(-1).split(most) for tensor in tensors), strict=True)

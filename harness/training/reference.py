@@ -77,8 +77,6 @@ class Moving:
         for name, theirs in own.items():
             mine = self.decoder.get_parameter(name)
             mine.lerp_(theirs, alpha) if self.mixes else mine.copy_(theirs)
-        if not self.mixes and "embedding.weight" in own and policy.untied_head is None:
-            self.decoder.head.copy_(policy.head)
         self._read.refresh()
 
 
@@ -86,6 +84,8 @@ def narrow_twin(policy: Decoder, dtype: torch.dtype) -> Decoder:
     """A frozen copy of what is trained, its matrices in `dtype`; what an adapter leaves frozen is cast, or shared."""
     copy = policy.in_dtype(dtype)
     own = {id(weight) for weight in own_weights(policy).values()}
+    if policy.untied_head is None and id(policy.head) in own:
+        copy.embedding.weight = copy.head  # tied again
     for module in copy.modules():
         for name, weight in module.named_parameters(recurse=False):
             if id(weight) in own:

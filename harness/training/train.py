@@ -191,12 +191,12 @@ def _logps(
     reference: ReferenceLogps | None,
     dtype: torch.dtype,
 ) -> Logps:
+    reference_B2 = reference.logps(pairs, rows) if reference is not None else None  # before the policy keeps memory
     policy_R = sum_logps(policy, pack(rows, multiple=few_sizes(dtype)).to(policy.device), dtype=dtype)
     tokens_BR = send(torch.tensor([[len(y) for y in r.responses] for r in rows]), policy_R.device)
     if objective.responses == "chosen":
         return Logps(policy_chosen_B=policy_R, chosen_tokens_B=tokens_BR[:, 0])
     policy_B2 = policy_R.view(-1, 2)
-    reference_B2 = reference.logps(pairs, rows) if reference is not None else None
     return Logps(
         policy_chosen_B=policy_B2[:, 0],
         policy_rejected_B=policy_B2[:, 1],
