@@ -18,6 +18,8 @@ from models.decoder import Decoder
 from models.decoding import Cache, Decoding, write
 from models.packing import Row, pack
 
+ROWS = 8  # that are written at once are a multiple of it: few sizes, see packing.MULTIPLE
+
 
 @dataclass(frozen=True, kw_only=True)
 class Generated:
@@ -140,18 +142,23 @@ class _Rows:
 
     def _choose(self, hidden_BD: Tensor, draws_B: Tensor | None) -> Tensor:
         """The likeliest next token, or the one at each row's uniform draw of the cumulated distribution."""
-        logits_BV = self.decoder.logits(hidden_BD.to(self.dtype)).float()
+        logits_BV = self.decoder.logits(hidden_BD.to(self.dtype))
         if draws_B is None:
-            return logits_BV.argmax(-1)
-        cumulated_BV = logits_BV.softmax(-1).cumsum(-1)
+            return logits_BV.max(-1).indices  # a fifth of what argmax takes on a processor
+        cumulated_BV = logits_BV.float().softmax(-1).cumsum(-1)
         targets_B1 = (draws_B * cumulated_BV[:, -1])[:, None]
         return torch.searchsorted(cumulated_BV, targets_B1, right=True)[:, 0].clamp(max=logits_BV.shape[1] - 1)
 
     def _drop(self, open_B: Tensor, tokens_B: Tensor) -> Tensor:
-        """Take finished rows out of the cache once a quarter of it is theirs; the tokens of those that stay."""
-        if open_B.float().mean() > 0.75:
+        """Let open rows of the cache's end take the places of finished ones; the tokens of those that stay."""
+        count = -(-int(open_B.sum()) // ROWS) * ROWS
+        if count >= len(open_B):
             return tokens_B
-        keep = open_B.nonzero()[:, 0]
-        self.keys, self.values = self.keys[:, keep], self.values[:, keep]
-        self.alive, self.lengths_B = self.alive[keep], self.lengths_B[keep]
-        return tokens_B[keep]
+        moved = count + open_B[count:].nonzero()[:, 0]
+        free = (~open_B[:count]).nonzero()[: len(moved), 0]
+        order = torch.arange(count, device=free.device)
+        order[free] = moved
+        self.keys[:, free], self.values[:, free] = self.keys[:, moved], self.values[:, moved]
+        self.keys, self.values = self.keys[:, :count], self.values[:, :count]
+        self.alive, self.lengths_B = self.alive[order], self.lengths_B[order]
+        return tokens_B[order]

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from scipy.stats import chisquare
+from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from models import generation
 from models.architecture import Architecture
 from models.decoder import Decoder
 from models.generation import Generated, generate
@@ -99,6 +101,20 @@ def test_rows_that_end_early_leave_the_others_as_they_were() -> None:
     together = written(decoder, prompts, seed=1, limit=40)
     assert len({len(g.tokens) for g in together}) > 5, "rows of this test have to end at different times"
     assert written(decoder, prompts, seed=1, limit=40, batch=1) == together
+
+
+def test_finished_rows_are_dropped_in_few_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Multiples of eight, each of them met, or what is written would be computed to the end for all."""
+    sizes, step = [], generation._Rows._step
+
+    def noted(self: generation._Rows, tokens_B: Tensor) -> Tensor:
+        sizes.append(len(tokens_B))
+        return step(self, tokens_B)
+
+    monkeypatch.setattr(generation._Rows, "_step", noted)
+    written(decoder_of(scale=0.2), [(i, j) for i in range(1, 7) for j in range(1, 5)], seed=1, limit=40)
+    assert sizes == sorted(sizes, reverse=True)
+    assert set(sizes) == {24, 16, 8}
 
 
 def test_an_answer_ends_with_the_end_token_or_is_truncated() -> None:
