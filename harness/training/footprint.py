@@ -2,9 +2,10 @@
 
 Held in float32, 4 bytes a trained weight each: the policy, its gradient, AdamW's two moments, a reference that moves,
 and the anchor, which stays for measuring. In bfloat16 each matrix of the policy and of such a reference has a copy
-besides, 2 bytes an entry, also those that an adapter leaves frozen (a reference that only jumps takes less). Besides:
-what each token leaves in each block for the backward pass, the mask of attention as numbers, and of the LM head a chunk
-of logits and its gradient twice (its own and the embedding's).
+besides, 2 bytes an entry, also those that an adapter leaves frozen (a reference that only jumps takes less, and so does
+the gradient of a step that is one micro-batch). Besides: what each token leaves in each block for the backward pass,
+the mask of attention as numbers, and of the LM head a chunk of logits and its gradient twice (its own and the
+embedding's).
 
 All of it is taken to be there at once, and a tenth is added. Against what was measured before matrices had copies of
 their own (docs/log.md, 2026-11-26) it was a quarter high where a step is one or two micro-batches, elsewhere between

@@ -112,7 +112,7 @@ def test_finished_rows_are_dropped_in_few_sizes(monkeypatch: pytest.MonkeyPatch)
         return step(self, tokens_B)
 
     monkeypatch.setattr(generation._Rows, "_step", noted)
-    written(decoder_of(scale=0.2), [(i, j) for i in range(1, 7) for j in range(1, 5)], seed=1, limit=40)
+    written(decoder_of(scale=0.2), [(i, j) for i in range(1, 7) for j in range(1, 5)], seed=1, limit=60)
     assert sizes == sorted(sizes, reverse=True)
     assert set(sizes) == {24, 16, 8}
 
