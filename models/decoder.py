@@ -53,7 +53,8 @@ class Decoder(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """Final normed hidden states (N, D), and the residual stream after each block in `keep`; both float32."""
         assert tokens_N.shape == positions_N.shape
-        # A tied head gives its matrix a gradient anyway, and rows add to that without a second matrix of zeros.
+        # A tied head gives its matrix a gradient anyway, and rows add to that without a second matrix of zeros. They
+        # are rounded as the head is, so that a frozen copy needs only one of the two.
         x_ND = F.embedding(tokens_N, self.embedding.weight, sparse=self.architecture.tied).to(dtype).float()
         if self.architecture.scaled_embedding:
             x_ND = x_ND * math.sqrt(self.architecture.width)

@@ -18,7 +18,7 @@ from models.decoder import Decoder
 from models.decoding import Cache, Decoding, write
 from models.packing import Row, pack
 
-ROWS = 8  # that are written at once are a multiple of it: few sizes, see packing.MULTIPLE
+ROWS = 8  # what is left once rows are dropped is a multiple of it: few sizes, see packing.MULTIPLE
 
 
 @dataclass(frozen=True, kw_only=True)

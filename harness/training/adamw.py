@@ -1,7 +1,7 @@
 """AdamW (arXiv:1711.05101) on float32 masters, in torch's fused kernel, with the gradient's norm clipped.
 
-On a processor a matrix that has a copy is stepped on in pieces that caches hold: its gradient is cast to float32, the
-master steps, the copy is cast anew, where three passes would each read all of it from memory.
+On a processor a matrix that has a copy is stepped on piece by piece: its gradient is cast to float32, the master steps,
+the copy is cast anew. So no gradient is held in float32 as a whole, in as much time as three passes over all take.
 """
 
 from __future__ import annotations
@@ -39,13 +39,18 @@ def start_optimizer(policy: Decoder, rate: float) -> AdamW:
 
 
 class AdamW:
-    """Two moments of each weight, made when they are first needed. No weight decay."""
+    """Two moments of each weight, made when they are first needed. No weight decay.
+
+    Steps are counted for all weights at once, where torch counts those in which a weight has a gradient.
+    """
 
     def __init__(self, weights: Sequence[Tensor], rate: float) -> None:
         """`rate` may be set anew before each step."""
+        assert all(weight.ndim and weight.is_contiguous() for weight in weights), "pieces are views"
         self.weights, self.rate = tuple(weights), rate
         self._moments: dict[int, tuple[Tensor, Tensor]] = {}  # by the weight's id
         self._steps = torch.zeros((), device=self.weights[0].device)
+        self._scratch = torch.empty(max(PIECE, *(weight.shape[-1] for weight in weights)))
 
     @torch.no_grad()
     def update(self, policy: MixedPrecision) -> float:
@@ -55,7 +60,9 @@ class AdamW:
         CLIP becomes CLIP, smaller ones stay. A norm that is no number makes all weights so, which the log refuses.
         """
         learnt = policy.learnt()
-        norm = total_norm(learnt)
+        assert learnt, "a step without gradients"
+        assert {id(one.master) for one in learnt} <= {id(weight) for weight in self.weights}
+        norm = total_norm(learnt, self._scratch)
         scale = (norm / CLIP).clamp(min=1)
         self._steps += 1
         for parts in self._parts(learnt):
@@ -66,14 +73,15 @@ class AdamW:
     def _parts(self, learnt: Sequence[Learnt]) -> Iterator[list[Part]]:
         """What is stepped on at once: on a processor a piece of a matrix with a copy, and all else together."""
         together: list[Part] = []
-        scratch = torch.empty(PIECE)
         for one in learnt:
             master, copy = one.master, one.copy
             if id(master) not in self._moments:
                 self._moments[id(master)] = torch.zeros_like(master), torch.zeros_like(master)
             moments = self._moments[id(master)]
             if copy is not None and master.device.type == "cpu":
-                for weights, gradient in zip(in_pieces(master, *moments, copy), one.in_float(scratch), strict=True):
+                for weights, gradient in zip(
+                    in_pieces(master, *moments, copy), one.in_float(self._scratch), strict=True
+                ):
                     yield [Part(weights[0], weights[1], weights[2], weights[3], gradient)]
             else:
                 together.append(Part(master, *moments, copy, one.gradient))
@@ -102,10 +110,9 @@ class AdamW:
                 part.copy.copy_(part.master)
 
 
-def total_norm(learnt: Sequence[Learnt]) -> Tensor:
+def total_norm(learnt: Sequence[Learnt], scratch: Tensor) -> Tensor:
     """√Σ g² over all, in float32: on a processor piece by piece, in less time than torch takes (docs/log.md)."""
     if learnt[0].master.device.type != "cpu":
         return torch.nn.utils.get_total_norm([one.gradient for one in learnt])
-    scratch = torch.empty(PIECE)
     squares = [piece.dot(piece) for one in learnt for piece in one.in_float(scratch)]
     return torch.stack(squares).sum(dtype=torch.float64).sqrt().float()

@@ -59,9 +59,9 @@ class Footprint:
         return self._total(self._measured + logits + tokens * (block + longest * (1 + self._bytes)))
 
     def writing(self, answers: int, longest: int) -> int:
-        """Of so many answers, `longest` tokens with their prompts: cache, what is copied as rows drop out, logits."""
+        """Of so many answers, `longest` tokens with their prompts: cache, rows moved as others end, logits."""
         a = self.architecture
-        cache = round(1.75 * self._bytes * answers * longest * a.depth * 2 * a.kv_width)
+        cache = round(1.5 * self._bytes * answers * longest * a.depth * 2 * a.kv_width)
         return self._total(self._measured + cache + 4 * FLOAT * a.vocabulary * answers)
 
     def _total(self, added: int) -> int:

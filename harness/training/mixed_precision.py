@@ -8,7 +8,7 @@ update; those of several passes are added up in float32.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -51,16 +51,15 @@ class Learnt(NamedTuple):
 class MixedPrecision:
     """A policy to train or a reference that moves: `masters`, and `computing`, what passes go through.
 
-    In float32 they are one and the same. After each backward pass comes `collect`: a graph may use the LM head once,
-    as all passes write its gradient to one place.
+    In float32 they are one and the same. A graph may use the LM head once: all backward passes write its gradient to
+    one place.
     """
 
     def __init__(self, masters: Decoder, dtype: torch.dtype) -> None:
         """Made when it is known which of the masters need gradients. What is no matrix is shared, in float32."""
         self.masters = self.computing = masters
         self._copies: list[tuple[Tensor, Tensor]] = []  # master and copy, of what may change
-        # Taken once: what each step takes anew and frees costs first touches and leaves holes (memory.py).
-        self._sums: dict[int, Tensor] = {}  # of several passes' gradients, by the master's id
+        self._passes = _Passes()
         # transformers' own code casts by itself.
         if dtype == torch.float32 or isinstance(masters, Adapted):
             return
@@ -71,30 +70,16 @@ class MixedPrecision:
                 # A tied head has a matrix of its own here, whose master is the embedding.
                 head = layer is self.computing.untied_head
                 master = masters.head if head else masters.get_parameter(f"{name}.weight")
-                layer.weight.requires_grad_(master.requires_grad)
+                if master.requires_grad:
+                    layer.weight.requires_grad_(True).register_post_accumulate_grad_hook(_into(master, self._passes))
                 if id(master) in own:
                     self._copies.append((master, layer.weight))
         if self.computing.head.requires_grad:
             self.computing.head_gradient = torch.empty_like(self.computing.head)
 
-    @torch.no_grad()
-    def collect(self, *, lone: bool = False) -> None:
-        """After a backward pass: take its gradients in. A `lone` one is the only one of its step."""
-        if lone and self.masters.device.type == "cpu":
-            return
-        for master, copy in self._copies:
-            if copy.grad is None:
-                continue
-            before, total = master.grad, self._sums.get(id(master))
-            if total is not None and before is total:
-                for mine, theirs in in_pieces(total, copy.grad):
-                    mine.add_(theirs)
-            else:
-                total = self._sums.setdefault(id(master), torch.empty_like(master) if total is None else total)
-                master.grad = total.copy_(copy.grad)
-                if before is not None:  # what a tied embedding's rows left
-                    total.add_(before)
-            copy.grad = None
+    def expect(self, passes: int) -> None:
+        """So many backward passes until the update. Of a lone one a processor leaves gradients where they are."""
+        self._passes.lone = passes == 1 and self.masters.device.type == "cpu"
 
     def learnt(self) -> list[Learnt]:
         """Of all that is trained, what has a gradient."""
@@ -119,6 +104,35 @@ class MixedPrecision:
         """Cast those masters again that may have changed."""
         for master, copy in self._copies:
             copy.copy_(master)
+
+
+class _Passes:
+    """What is known of a step's backward passes, apart from the policy: a hook that held that would be a circle."""
+
+    lone = False
+
+
+def _into(master: Tensor, passes: _Passes) -> Callable[[Tensor], None]:
+    """Moves a copy's gradient to its master as soon as it is there, unless the pass is a lone one.
+
+    Sums lie in memory that is taken once: what each step takes anew and frees costs first touches and leaves holes.
+    """
+    total: Tensor | None = None
+
+    def move(copy: Tensor) -> None:
+        nonlocal total
+        if passes.lone:
+            return
+        assert copy.grad is not None
+        if master.grad is None:
+            total = torch.empty_like(master) if total is None else total
+            master.grad = total.copy_(copy.grad)
+        else:
+            for mine, theirs in in_pieces(master.grad, copy.grad):
+                mine.add_(theirs)
+        copy.grad = None
+
+    return move
 
 
 def in_pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

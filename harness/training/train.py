@@ -165,6 +165,7 @@ def accumulate(
         # A GPU computes one micro-batch while the next is packed: nothing is read before all are on their way.
         total, seen = torch.zeros((), dtype=torch.float64, device=policy.masters.device), []
         parts = list(batches(batch, execution.room.most))
+        policy.expect(passes=len(parts))
         for part in parts:
             rows = [batch[i] for i in part]
             logps = _logps(policy.computing, objective, [pairs[i] for i in part], rows, reference, execution.dtype)
@@ -172,7 +173,6 @@ def accumulate(
             assert loss_B.shape == (len(rows),), f"{objective.name}: a loss gives (B,), not {tuple(loss_B.shape)}"
             loss = loss_B.sum() / count
             loss.backward()
-            policy.collect(lone=len(parts) == 1)
             total += loss.detach()
             seen.append(logps)
         return total.item(), _metrics(objective, seen)
@@ -191,7 +191,9 @@ def _logps(
     reference: ReferenceLogps | None,
     dtype: torch.dtype,
 ) -> Logps:
-    reference_B2 = reference.logps(pairs, rows) if reference is not None else None  # before the policy keeps memory
+    # Read first, as the policy's pass keeps memory for its gradient.
+    asked = reference if objective.responses == "pair" else None
+    reference_B2 = None if asked is None else asked.logps(pairs, rows)
     policy_R = sum_logps(policy, pack(rows, multiple=few_sizes(dtype)).to(policy.device), dtype=dtype)
     tokens_BR = send(torch.tensor([[len(y) for y in r.responses] for r in rows]), policy_R.device)
     if objective.responses == "chosen":

@@ -97,7 +97,7 @@ def test_answers_do_not_depend_on_the_batch(asked: dict[str, int], batch: int) -
 def test_rows_that_end_early_leave_the_others_as_they_were() -> None:
     """Half of the rows finish on different steps and are dropped; every row still says what it says alone."""
     decoder = decoder_of(scale=0.2)
-    prompts = [(i, j) for i in range(1, 7) for j in range(1, 5)]
+    prompts = [tuple(range(i, i + j)) for i in range(1, 7) for j in range(1, 5)]
     together = written(decoder, prompts, seed=1, limit=40)
     assert len({len(g.tokens) for g in together}) > 5, "rows of this test have to end at different times"
     assert written(decoder, prompts, seed=1, limit=40, batch=1) == together

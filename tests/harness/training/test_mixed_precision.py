@@ -42,11 +42,11 @@ def gradients(trained: MixedPrecision) -> dict[str, torch.Tensor]:
 
 def backward(trained: MixedPrecision, batches: list[list[Row]]) -> list[torch.Tensor]:
     """Log-probs, and their sum's gradient; one batch is a lone pass."""
+    trained.expect(passes=len(batches))
     found = []
     for rows in batches:
         logps_R = sum_logps(trained.computing, pack(rows), dtype=HALF)
         logps_R.sum().backward()
-        trained.collect(lone=len(batches) == 1)
         found.append(logps_R.detach())
     return found
 

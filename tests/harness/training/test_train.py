@@ -16,7 +16,7 @@ from harness.recipes.recipe import Logps, Objective, Stage
 from harness.recipes.registry import choose
 from harness.records import TrainStep
 from harness.training.adamw import AdamW, start_optimizer
-from harness.training.mixed_precision import MixedPrecision
+from harness.training.mixed_precision import PIECE, MixedPrecision
 from harness.training.plan import StagePlan, Terms, plan_stage
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
 from harness.training.train import (
@@ -292,11 +292,10 @@ def gradient_of(
     execution = Execution(dtype=dtype, micro_batch_tokens=micro, tell=told.append)
     objective = stage_of("dpo-soft-reference").objective
     reference = Scarce(decoder_of(seed=2), most)
-    loss, metrics = accumulate(
-        MixedPrecision(policy, execution.dtype), objective, range(len(ROWS)), ROWS, reference, execution
-    )
-    found = torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
-    return loss, metrics, found, execution
+    trained = MixedPrecision(policy, execution.dtype)
+    loss, metrics = accumulate(trained, objective, range(len(ROWS)), ROWS, reference, execution)
+    pieces = [piece.clone() for one in trained.learnt() for piece in one.in_float(torch.empty(PIECE))]
+    return loss, metrics, torch.cat([piece.flatten() for piece in pieces]), execution
 
 
 @pytest.mark.parametrize("most", [150, 70, 30])
@@ -308,6 +307,15 @@ def test_running_out_of_memory_changes_no_gradient(most: int) -> None:
     assert again[0] == pytest.approx(whole[0], rel=1e-5)
     assert again[1] == pytest.approx(whole[1], rel=1e-4, abs=1e-5)
     assert (again[2] - whole[2]).norm() <= 1e-5 * whole[2].norm()
+
+
+@pytest.mark.parametrize(("micro", "wanted"), [(2048, torch.bfloat16), (100, torch.float32)], ids=["one", "several"])
+def test_gradients_of_one_micro_batch_stay_where_they_are(micro: int, wanted: torch.dtype) -> None:
+    """In bfloat16, half of the memory; those of several are added up in float32."""
+    trained = MixedPrecision(decoder_of().requires_grad_(True), torch.bfloat16)
+    execution = Execution(dtype=torch.bfloat16, micro_batch_tokens=micro)
+    accumulate(trained, stage_of("sft").objective, range(len(ROWS)), chosen_rows(ROWS), None, execution)
+    assert {one.gradient.dtype for one in trained.learnt() if one.copy is not None} == {wanted}
 
 
 def test_in_bfloat16_few_shapes_are_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
