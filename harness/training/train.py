@@ -192,8 +192,7 @@ def _logps(
     dtype: torch.dtype,
 ) -> Logps:
     # Read first, as the policy's pass keeps memory for its gradient.
-    asked = reference if objective.responses == "pair" else None
-    reference_B2 = None if asked is None else asked.logps(pairs, rows)
+    reference_B2 = reference.logps(pairs, rows) if reference is not None and objective.responses == "pair" else None
     policy_R = sum_logps(policy, pack(rows, multiple=few_sizes(dtype)).to(policy.device), dtype=dtype)
     tokens_BR = send(torch.tensor([[len(y) for y in r.responses] for r in rows]), policy_R.device)
     if objective.responses == "chosen":

@@ -19,13 +19,7 @@ from harness.training.adamw import AdamW, start_optimizer
 from harness.training.mixed_precision import PIECE, MixedPrecision
 from harness.training.plan import StagePlan, Terms, plan_stage
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
-from harness.training.train import (
-    Execution,
-    TrainingDivergedError,
-    accumulate,
-    schedule,
-    train_stage,
-)
+from harness.training.train import Execution, TrainingDivergedError, accumulate, schedule, train_stage
 from models.decoder import Decoder
 from models.packing import Row
 from models.room import OutOfMemoryError
