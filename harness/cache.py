@@ -8,10 +8,10 @@ import shutil
 import time
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock, Timeout
 
 from harness.errors import HarnessError
+from models.home import cache_path
 
 BOUNDED = ("nodes", "rows")  # of the cache: checkpoints and log-probs, and large data as it was checked
 ABANDONED_SECONDS = 24 * 3600  # a folder still being made after a day is what a killed run left
@@ -20,8 +20,7 @@ LIMIT_BYTES = 20 * 2**30  # about 37 checkpoints of the embedded model
 
 def cache_root() -> Path:
     """PREFBENCH_CACHE, or the user's cache folder."""
-    asked = os.environ.get("PREFBENCH_CACHE")
-    root = Path(os.path.expanduser(asked)) if asked else platformdirs.user_cache_path("prefbench")
+    root = cache_path()
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -2,7 +2,8 @@
 
 Each of these is a formula of a line whose gradient is written out by hand: autograd would keep every intermediate and
 pass over memory three times as often (docs/log.md). Second derivatives are not defined. Without gradients the formula
-is computed as it is: autograd's own cost of all these calls is about a tenth of a decoding step.
+is computed as it is: autograd's own cost of all these calls is about a tenth of a decoding step. On a processor
+kernels compute the same in one pass (models/kernels.py) where they can be compiled.
 Shapes: N tokens · D width · H heads · E head width · F feed-forward width.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from models import kernels
 
 
 def rms_norm(x: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
@@ -25,6 +28,8 @@ def rms_norm(x: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype) -> Ten
 
 def _normed(x: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """And what x was multiplied by."""
+    if x.dtype == torch.float32 and dtype in kernels.WIDE and kernels.take(x, weight_D):
+        return kernels.norm(x, weight_D, eps, dtype)
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
     scale = (norm.square_().div_(x.shape[-1]).add_(eps)).rsqrt_()
     return (x * scale).mul_(weight_D).to(dtype), scale
@@ -50,6 +55,8 @@ def silu_gate(gate_and_up_NF: Tensor) -> Tensor:
 
 
 def _gated(gate_and_up_NF: Tensor) -> Tensor:
+    if kernels.take(gate_and_up_NF):
+        return kernels.gate(gate_and_up_NF)
     gate, up = gate_and_up_NF.chunk(2, dim=-1)
     return torch.nn.functional.silu(gate).mul_(up)
 
@@ -64,6 +71,8 @@ class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         x, weight, scale = ctx.saved_tensors
+        if x.dtype == torch.float32 and kernels.take(x, weight) and kernels.take(grad := grad.contiguous()):
+            return *kernels.norm_back(grad, x, weight, scale, ctx.needs_input_grad[1]), None, None
         grad = grad.float()
         product_ND = (grad * x).flatten(0, -2)
         scale_N = scale.flatten()
@@ -86,6 +95,8 @@ class _Rotate(torch.autograd.Function):
 
 def _turn(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor, way: float) -> Tensor:
     """Forwards, or back where `way` is −1."""
+    if kernels.take(x_NHE[:1], cosine_N1F, sine_N1F):  # tokens may lie apart, as queries do beside keys and values
+        return kernels.turn(x_NHE, cosine_N1F, sine_N1F, way)
     first, second = x_NHE.chunk(2, dim=-1)
     turned = torch.empty_like(x_NHE, memory_format=torch.contiguous_format)
     one, two = turned.chunk(2, dim=-1)
@@ -103,6 +114,8 @@ class _SiluGate(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         (both,) = ctx.saved_tensors
+        if kernels.take(grad := grad.contiguous(), both):
+            return kernels.gate_back(grad, both)
         gate, up = both.chunk(2, dim=-1)
         slope = torch.empty_like(both)
         of_gate, of_up = slope.chunk(2, dim=-1)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from models import kernels
 from models.decoder import Decoder
 from models.packing import Packed
 
@@ -98,8 +99,10 @@ def _in_cache(logits_UV: Tensor, targets_U: Tensor, *, sloping: bool) -> list[Te
     """log softmax at the targets, in float32, in parts of U; with `sloping`, logits become (onehot − softmax).
 
     Few rows at a time, which a processor's caches hold: five passes over all of them in memory take a third as long
-    as their multiplication (docs/log.md, 2026-11-27).
+    as their multiplication (docs/log.md, 2026-11-27). Where there are kernels, one.
     """
+    if kernels.take(logits_UV):
+        return [kernels.targets(logits_UV, targets_U, sloping=sloping)]
     few = max(1, IN_CACHE // logits_UV.shape[1]) if logits_UV.device.type == "cpu" else CHUNK
     wide_RV, shares_RV = logits_UV.new_empty(2, min(few, len(logits_UV)), logits_UV.shape[1], dtype=torch.float32)
     found = []

@@ -1,11 +1,13 @@
-"""AdamW (arXiv:1711.05101) on float32 masters, in torch's fused kernel, with the gradient's norm clipped.
+"""AdamW (arXiv:1711.05101) on float32 masters, with the gradient's norm clipped.
 
-On a processor a matrix that has a copy is stepped on piece by piece: its gradient is cast to float32, the master steps,
-the copy is cast anew. So no gradient is held in float32 as a whole, in as much time as three passes over all take.
+Our own kernel reads a gradient as it lies, steps and casts a copy anew in one pass (models/kernels.c). Where there is
+none it is torch's; on a processor a matrix that has a copy is then stepped on piece by piece: its gradient is cast to
+float32, the master steps, the copy is cast anew. So no gradient is held in float32 as a whole.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 from harness.training.mixed_precision import PIECE, Learnt, MixedPrecision, in_pieces
+from models import kernels
 from models.decoder import Decoder
 from models.low_rank import own_weights
 
@@ -62,22 +65,48 @@ class AdamW:
         learnt = policy.learnt()
         assert learnt, "a step without gradients"
         assert {id(one.master) for one in learnt} <= {id(weight) for weight in self.weights}
+        self._steps += 1
+        if all(kernels.take(one.master) and kernels.take(one.gradient) for one in learnt):
+            norm = self._update_by_kernel(learnt)
+            policy.zero_grad()
+            return norm
         norm = total_norm(learnt, self._scratch)
         scale = (norm / CLIP).clamp(min=1)
-        self._steps += 1
         for parts in self._parts(learnt):
             self._step(parts, scale)
         policy.zero_grad()
         return float(norm)
+
+    def _update_by_kernel(self, learnt: Sequence[Learnt]) -> float:
+        """All but letting go of the gradients."""
+        added = [one.added() for one in learnt]
+        norm = math.sqrt(sum(kernels.squares(one.gradient, more) for one, more in zip(learnt, added, strict=True)))
+        for one, more in zip(learnt, added, strict=True):
+            kernels.adamw(
+                one.master,
+                *self._moments_of(one.master),
+                one.copy,
+                one.gradient,
+                more,
+                shrink=CLIP / norm if norm > CLIP or norm != norm else 1.0,
+                betas=BETAS,
+                rate=self.rate,
+                step=int(self._steps),
+                eps=EPSILON,
+            )
+        return norm
+
+    def _moments_of(self, master: Tensor) -> tuple[Tensor, Tensor]:
+        if id(master) not in self._moments:
+            self._moments[id(master)] = torch.zeros_like(master), torch.zeros_like(master)
+        return self._moments[id(master)]
 
     def _parts(self, learnt: Sequence[Learnt]) -> Iterator[list[Part]]:
         """What is stepped on at once: on a processor a piece of a matrix with a copy, and all else together."""
         together: list[Part] = []
         for one in learnt:
             master, copy = one.master, one.copy
-            if id(master) not in self._moments:
-                self._moments[id(master)] = torch.zeros_like(master), torch.zeros_like(master)
-            moments = self._moments[id(master)]
+            moments = self._moments_of(master)
             if copy is not None and master.device.type == "cpu":
                 for weights, gradient in zip(
                     in_pieces(master, *moments, copy), one.in_float(self._scratch), strict=True

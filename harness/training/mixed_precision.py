@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from models.adapted import Adapted
 from models.decoder import Decoder
+from models.kernels import Added
 from models.low_rank import own_weights
 
 PIECE = 2**18  # numbers
@@ -28,6 +29,15 @@ class Learnt(NamedTuple):
     gradient: Tensor
     copy: Tensor | None
     rows: Tensor | None  # sparse and coalesced, to be added: of a tied embedding, beside its head's gradient
+
+    def added(self) -> Added | None:
+        """`rows` as kernels read them."""
+        if self.rows is None:
+            return None
+        places = self.rows.indices()[0]
+        of_row = torch.full(self.gradient.shape[:1], -1, dtype=torch.int32)
+        of_row[places] = torch.arange(len(places), dtype=torch.int32)
+        return Added(of_row, self.rows.values().float().contiguous())
 
     def in_float(self, scratch: Tensor) -> Iterator[Tensor]:
         """The gradient in float32, flat, piece by piece; what has to be cast is cast into `scratch`, PIECE numbers."""

@@ -1,0 +1,328 @@
+/* What stands between the matrices, on a processor: each formula in one pass over memory, in float32 inside.
+
+   models/fused.py and harness/training/adamw.py have the formulas in torch; tests hold these against those.
+   Numbers lie as float (wide) or as bfloat16 (the upper half of a float). Rows lie one after another.
+   Threads each take neighbouring rows, so a sum's order depends on how many there are and on nothing else. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+#define SMALL 8192 /* numbers that are not worth waking other threads for */
+#define BLOCK 8192 /* numbers of a sum that is kept in float */
+
+typedef uint16_t bf16;
+
+INLINE float of_bits(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+INLINE uint32_t bits_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+INLINE float read(const void *x, int64_t i, int wide) {
+    return wide ? ((const float *)x)[i] : of_bits((uint32_t)((const bf16 *)x)[i] << 16);
+}
+
+/* To nearest, ties to even; what is no number stays none. */
+INLINE void write(void *x, int64_t i, float value, int wide) {
+    if (wide) {
+        ((float *)x)[i] = value;
+        return;
+    }
+    uint32_t bits = bits_of(value);
+    uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    ((bf16 *)x)[i] = (bf16)(value != value ? 0x7fc0 : rounded);
+}
+
+/* e^x to a relative 2e-7: 2^n e^r with |r| <= ln 2 / 2; below -87 it is 2^-126. */
+INLINE float exponential(float x) {
+    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    float shifted = x * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: the fraction falls off */
+    float n = shifted - 12582912.0f;
+    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.0f / 5040;
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    return p * of_bits((bits_of(shifted) - 0x4b400000u + 127u) << 23);
+}
+
+/* Calls `body` with its last arguments known to the compiler, so that loops hold no choice. */
+#define BY_WIDTH(wide, body) \
+    do { \
+        if (wide) { \
+            body(1); \
+        } else { \
+            body(0); \
+        } \
+    } while (0)
+
+/* ---- RMSNorm: out = x * scale * weight, scale = 1 / sqrt(mean x^2 + eps). x (rows, width) in float. */
+
+INLINE void norm_row(const float *x, const float *weight, void *out, float *scale, int64_t width, float eps, int wide) {
+    float square = 0;
+#pragma omp simd reduction(+ : square)
+    for (int64_t i = 0; i < width; i++) square += x[i] * x[i];
+    float s = *scale = 1.0f / sqrtf(square / (float)width + eps);
+#pragma omp simd
+    for (int64_t i = 0; i < width; i++) write(out, i, x[i] * s * weight[i], wide);
+}
+
+void norm(const float *x, const float *weight, void *out, float *scales, int64_t rows, int64_t width, int64_t threads,
+          float eps, int wide) {
+    int64_t size = wide ? 4 : 2;
+#pragma omp parallel for schedule(static) num_threads(threads) if (rows * width > SMALL)
+    for (int64_t row = 0; row < rows; row++) {
+#define BODY(w) norm_row(x + row * width, weight, (char *)out + row * width * size, scales + row, width, eps, w)
+        BY_WIDTH(wide, BODY);
+#undef BODY
+    }
+}
+
+/* slope = grad * weight * scale - x * (sum of grad * x * weight) * scale^3 / width; to sums (threads, width), which may be
+   null, is added grad * x * scale. */
+INLINE void norm_row_back(const void *grad, const float *x, const float *weight, float s, float *slope, float *sum,
+                          int64_t width, int wide) {
+    float along = 0;
+#pragma omp simd reduction(+ : along)
+    for (int64_t i = 0; i < width; i++) along += read(grad, i, wide) * x[i] * weight[i];
+    along *= s * s * s / (float)width;
+#pragma omp simd
+    for (int64_t i = 0; i < width; i++) slope[i] = read(grad, i, wide) * weight[i] * s - x[i] * along;
+    if (sum) {
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) sum[i] += read(grad, i, wide) * x[i] * s;
+    }
+}
+
+void norm_back(const void *grad, const float *x, const float *weight, const float *scales, float *slope, float *sums,
+               int64_t rows, int64_t width, int64_t threads, int wide) {
+    int64_t size = wide ? 4 : 2;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t t = 0; t < threads; t++) {
+        float *sum = sums ? sums + t * width : 0;
+        for (int64_t row = rows * t / threads; row < rows * (t + 1) / threads; row++) {
+            int64_t at = row * width;
+#define BODY(w) norm_row_back((const char *)grad + at * size, x + at, weight, scales[row], slope + at, sum, width, w)
+            BY_WIDTH(wide, BODY);
+#undef BODY
+        }
+    }
+}
+
+/* ---- Gate: out = silu(gate) * up. both (rows, 2 width): gate, then up; out (rows, width). */
+
+INLINE void gate_row(const void *both, void *out, int64_t width, int wide) {
+#pragma omp simd
+    for (int64_t i = 0; i < width; i++) {
+        float gate = read(both, i, wide);
+        write(out, i, gate / (1.0f + exponential(-gate)) * read(both, width + i, wide), wide);
+    }
+}
+
+void gate(const void *both, void *out, int64_t rows, int64_t width, int64_t threads, int wide) {
+    int64_t size = wide ? 4 : 2;
+#pragma omp parallel for schedule(static) num_threads(threads) if (rows * width > SMALL)
+    for (int64_t row = 0; row < rows; row++) {
+#define BODY(w) gate_row((const char *)both + row * 2 * width * size, (char *)out + row * width * size, width, w)
+        BY_WIDTH(wide, BODY);
+#undef BODY
+    }
+}
+
+INLINE void gate_row_back(const void *grad, const void *both, void *slope, int64_t width, int wide) {
+#pragma omp simd
+    for (int64_t i = 0; i < width; i++) {
+        float gate = read(both, i, wide), up = read(both, width + i, wide), g = read(grad, i, wide);
+        float share = 1.0f / (1.0f + exponential(-gate));
+        write(slope, i, g * up * share * (1.0f + gate * (1.0f - share)), wide);
+        write(slope, width + i, g * gate * share, wide);
+    }
+}
+
+void gate_back(const void *grad, const void *both, void *slope, int64_t rows, int64_t width, int64_t threads,
+               int wide) {
+    int64_t size = wide ? 4 : 2;
+#pragma omp parallel for schedule(static) num_threads(threads) if (rows * width > SMALL)
+    for (int64_t row = 0; row < rows; row++) {
+        const char *g = (const char *)grad + row * width * size, *b = (const char *)both + row * 2 * width * size;
+        char *s = (char *)slope + row * 2 * width * size;
+#define BODY(w) gate_row_back(g, b, s, width, w)
+        BY_WIDTH(wide, BODY);
+#undef BODY
+    }
+}
+
+/* ---- Rotation of (rows, heads, 2 half), rows `stride` numbers apart; cosine and sine (rows, half), all of one width.
+   out[e] = x[e] c - x[half + e] s; out[half + e] = x[half + e] c + x[e] s; s is times `way`. */
+
+INLINE void turn_row(const void *x, const void *cosine, const void *sine, void *out, int64_t heads, int64_t half,
+                     float way, int wide) {
+    int64_t size = wide ? 4 : 2;
+    for (int64_t head = 0; head < heads; head++) {
+        const char *from = (const char *)x + head * 2 * half * size;
+        char *to = (char *)out + head * 2 * half * size;
+#pragma omp simd
+        for (int64_t i = 0; i < half; i++) {
+            float a = read(from, i, wide), b = read(from, half + i, wide);
+            float c = read(cosine, i, wide), s = read(sine, i, wide) * way;
+            write(to, i, a * c - b * s, wide);
+            write(to, half + i, b * c + a * s, wide);
+        }
+    }
+}
+
+void turn(const void *x, const void *cosine, const void *sine, void *out, int64_t rows, int64_t stride, int64_t heads,
+          int64_t half, int64_t threads, float way, int wide) {
+    int64_t size = wide ? 4 : 2;
+#pragma omp parallel for schedule(static) num_threads(threads) if (rows * heads * half > SMALL)
+    for (int64_t row = 0; row < rows; row++) {
+        const char *from = (const char *)x + row * stride * size;
+        const char *c = (const char *)cosine + row * half * size, *s = (const char *)sine + row * half * size;
+        char *to = (char *)out + row * heads * 2 * half * size;
+#define BODY(w) turn_row(from, c, s, to, heads, half, way, w)
+        BY_WIDTH(wide, BODY);
+#undef BODY
+    }
+}
+
+/* ---- log softmax at the targets, (rows,); with `sloping`, logits (rows, width) become onehot - softmax. */
+
+INLINE float target_row(void *logits, int64_t target, int64_t width, float *shares, int sloping, int wide) {
+    float top = read(logits, target, wide), at = top, sum = 0;
+#pragma omp simd reduction(max : top)
+    for (int64_t i = 0; i < width; i++) {
+        float x = read(logits, i, wide);
+        top = x > top ? x : top;
+    }
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < width; i++) {
+        float e = exponential(read(logits, i, wide) - top);
+        shares[i] = e;
+        sum += e;
+    }
+    if (sloping) {
+        float by = -1.0f / sum;
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) write(logits, i, shares[i] * by, wide);
+        write(logits, target, 1.0f + shares[target] * by, wide);
+    }
+    return at - top - logf(sum);
+}
+
+/* `shares` (threads, width) is room to work in. */
+void targets(void *logits, const int64_t *target, float *logps, float *shares, int64_t rows, int64_t width,
+             int64_t threads, int sloping, int wide) {
+    int64_t size = wide ? 4 : 2;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t t = 0; t < threads; t++) {
+        for (int64_t row = rows * t / threads; row < rows * (t + 1) / threads; row++) {
+            char *at = (char *)logits + row * width * size;
+#define BODY(w) logps[row] = target_row(at, target[row], width, shares + t * width, sloping, w)
+            BY_WIDTH(wide, BODY);
+#undef BODY
+        }
+    }
+}
+
+/* ---- AdamW. A gradient of `rows` by `width`; to row r is added row extra[r] of `more` (float), where extra[r] >= 0. */
+
+INLINE float square_row(const void *grad, const float *more, int64_t width, int wide) {
+    double all = 0;
+    for (int64_t start = 0; start < width; start += BLOCK) {
+        int64_t end = start + BLOCK < width ? start + BLOCK : width;
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = start; i < end; i++) {
+            float g = read(grad, i, wide);
+            sum += g * g;
+        }
+        if (more) {
+            sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (int64_t i = start; i < end; i++) {
+                float g = read(grad, i, wide) + more[i];
+                sum += g * g;
+            }
+        }
+        all += sum;
+    }
+    return (float)all;
+}
+
+/* Sums of squares, (threads,). */
+void squares(const void *grad, const int32_t *extra, const float *more, double *sums, int64_t rows, int64_t width,
+             int64_t threads, int wide) {
+    int64_t size = wide ? 4 : 2;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t t = 0; t < threads; t++) {
+        double all = 0;
+        for (int64_t row = rows * t / threads; row < rows * (t + 1) / threads; row++) {
+            const char *g = (const char *)grad + row * width * size;
+            const float *m = extra && extra[row] >= 0 ? more + extra[row] * width : 0;
+#define BODY(w) all += square_row(g, m, width, w)
+            BY_WIDTH(wide, BODY);
+#undef BODY
+        }
+        sums[t] = all;
+    }
+}
+
+typedef struct {
+    float shrink; /* gradients are times this */
+    float beta1, beta2;
+    float rate;  /* over 1 - beta1^step */
+    float root;  /* 1 / sqrt(1 - beta2^step) */
+    float eps;
+} Step;
+
+INLINE void step_row(float *master, float *mean, float *square, bf16 *copy, const void *grad, const float *more,
+                     int64_t width, Step s, int wide) {
+#pragma omp simd
+    for (int64_t i = 0; i < width; i++) {
+        float g = (read(grad, i, wide) + (more ? more[i] : 0.0f)) * s.shrink;
+        float m = mean[i] + (1.0f - s.beta1) * (g - mean[i]);
+        float v = s.beta2 * square[i] + (1.0f - s.beta2) * g * g;
+        float w = master[i] - s.rate * m / (sqrtf(v) * s.root + s.eps);
+        mean[i] = m;
+        square[i] = v;
+        master[i] = w;
+        if (copy) write(copy, i, w, 0);
+    }
+}
+
+/* `copy`, in bfloat16, may be null. */
+void adamw(float *master, float *mean, float *square, bf16 *copy, const void *grad, const int32_t *extra,
+           const float *more, int64_t rows, int64_t width, int64_t threads, float shrink, float beta1, float beta2,
+           float rate, float root, float eps, int wide) {
+    Step s = {shrink, beta1, beta2, rate, root, eps};
+    int64_t size = wide ? 4 : 2;
+#pragma omp parallel for schedule(static) num_threads(threads) if (rows * width > SMALL)
+    for (int64_t row = 0; row < rows; row++) {
+        int64_t at = row * width;
+        const char *g = (const char *)grad + at * size;
+        const float *m = extra && extra[row] >= 0 ? more + extra[row] * width : 0;
+#define ROW(c, m, w) step_row(master + at, mean + at, square + at, c, g, m, width, s, w)
+#define BODY(w) \
+    do { \
+        if (copy && m) ROW(copy + at, m, w); \
+        else if (copy) ROW(copy + at, 0, w); \
+        else if (m) ROW(0, m, w); \
+        else ROW(0, 0, w); \
+    } while (0)
+        BY_WIDTH(wide, BODY);
+#undef BODY
+#undef ROW
+    }
+}

@@ -1,0 +1,214 @@
+"""What models/kernels.c computes, compiled on this machine when it is first needed; else torch's own operators do it.
+
+torch passes over memory once an operator, and between the matrices it is memory that takes the time: the same formulas
+in one pass each take a half to an eighth (docs/log.md, 2026-11-28). Without a C compiler, or where torch's threads are
+not GCC's, there are no kernels, and the same numbers but for rounding. PREFBENCH_KERNELS=0 does without them.
+Shapes: N rows · D width · F feed-forward width · H heads · E head width · U positions · V vocabulary · T threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import subprocess
+import tempfile
+from ctypes import c_float, c_int, c_int64, c_void_p
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.failure import one_line
+from models.home import cache_path
+
+SOURCE = Path(__file__).with_suffix(".c")
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-fopenmp")
+FLAGS_X86 = ("-mprefer-vector-width=512",)
+WIDE = {torch.float32: 1, torch.bfloat16: 0}  # as the source calls them
+SIGNATURES: dict[str, list[Any]] = {
+    "norm": [*[c_void_p] * 4, *[c_int64] * 3, c_float, c_int],
+    "norm_back": [*[c_void_p] * 6, *[c_int64] * 3, c_int],
+    "gate": [*[c_void_p] * 2, *[c_int64] * 3, c_int],
+    "gate_back": [*[c_void_p] * 3, *[c_int64] * 3, c_int],
+    "turn": [*[c_void_p] * 4, *[c_int64] * 5, c_float, c_int],
+    "targets": [*[c_void_p] * 4, *[c_int64] * 3, c_int, c_int],
+    "squares": [*[c_void_p] * 4, *[c_int64] * 3, c_int],
+    "adamw": [*[c_void_p] * 7, *[c_int64] * 3, *[c_float] * 6, c_int],
+}
+
+
+class Built(NamedTuple):
+    """The library, and how it was made or why it was not."""
+
+    library: Any
+    said: str
+
+
+@functools.cache
+def built() -> Built:
+    """Compiled once for a machine and kept in the cache folder; loaded once a process."""
+    if os.environ.get("PREFBENCH_KERNELS") == "0":
+        return Built(None, "not asked for (PREFBENCH_KERNELS=0)")
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    try:
+        version = _said_by([*compiler, "--version"]).splitlines()[0]
+        # The library calls the threads that torch has brought along: others beside them would wait for each other.
+        (threads,) = (Path(torch.__file__).parent / "lib").glob("libgomp*.so*")
+        ctypes.CDLL(str(threads), mode=ctypes.RTLD_GLOBAL)
+        library = ctypes.CDLL(str(_compiled(compiler, version)))
+        for name, signature in SIGNATURES.items():
+            getattr(library, name).argtypes, getattr(library, name).restype = signature, None
+    except Exception as error:  # no compiler, another one's threads, a cache that cannot be written: all can do without
+        return Built(None, f"none, torch's own operators instead ({one_line(error)})")
+    return Built(library, f"compiled by {version}")
+
+
+def _compiled(compiler: list[str], version: str) -> Path:
+    """The library for this source, compiler and processor."""
+    flags = (*FLAGS, *(FLAGS_X86 if platform.machine() in ("x86_64", "AMD64") else ()))
+    made_of = (SOURCE.read_text(), compiler, version, flags, platform.machine(), _processor())
+    library = cache_path() / "kernels" / f"{hashlib.sha256(repr(made_of).encode()).hexdigest()[:32]}.so"
+    if not library.exists():
+        library.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+            objects, linked = Path(scratch) / "kernels.o", Path(scratch) / "kernels.so"
+            _said_by([*compiler, *flags, "-c", str(SOURCE), "-o", str(objects)])
+            _said_by([*compiler, "-shared", str(objects), "-o", str(linked), "-lm"])  # and no threads of its own
+            linked.replace(library)
+    return library
+
+
+def _processor() -> str:
+    """What `-march=native` goes by."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else [platform.processor()]
+    return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name", "CPU part"))}))
+
+
+def _said_by(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        raise OSError(f"{shlex.join(command[:1])}: {done.stderr.strip()[:200]}")
+    return done.stdout
+
+
+def take(*tensors: Tensor) -> bool:
+    """Whether there are kernels, and they know such tensors: of one dtype, whole, on a processor."""
+    dtype = tensors[0].dtype
+    return (
+        built().library is not None
+        and dtype in WIDE
+        and all(tensor.is_cpu and tensor.dtype == dtype and tensor.is_contiguous() for tensor in tensors)
+    )
+
+
+def norm(x: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """RMSNorm of x (…, D) in float32, cast; and what x was multiplied by, (…, 1)."""
+    out, scale = torch.empty_like(x, dtype=dtype), x.new_empty(*x.shape[:-1], 1)
+    pointers = x.data_ptr(), weight_D.data_ptr(), out.data_ptr(), scale.data_ptr()
+    built().library.norm(*pointers, *_sizes(x), eps, WIDE[dtype])
+    return out, scale
+
+
+def norm_back(grad: Tensor, x: Tensor, weight_D: Tensor, scale: Tensor, learnt: bool) -> tuple[Tensor, Tensor | None]:
+    """The slopes of x, and of the weight where it is learnt."""
+    slope, threads = torch.empty_like(x), torch.get_num_threads()
+    sums_TD = x.new_zeros(threads, x.shape[-1]) if learnt else None
+    inputs = grad.data_ptr(), x.data_ptr(), weight_D.data_ptr(), scale.data_ptr()
+    outputs = slope.data_ptr(), None if sums_TD is None else sums_TD.data_ptr()
+    built().library.norm_back(*inputs, *outputs, *_sizes(x), WIDE[grad.dtype])
+    return slope, None if sums_TD is None else sums_TD.sum(0)
+
+
+def gate(both: Tensor) -> Tensor:
+    """silu(gate) · up of gate and up side by side, (…, F)."""
+    out = both.new_empty(*both.shape[:-1], both.shape[-1] // 2)
+    built().library.gate(both.data_ptr(), out.data_ptr(), *_sizes(out), WIDE[both.dtype])
+    return out
+
+
+def gate_back(grad: Tensor, both: Tensor) -> Tensor:
+    """The slope of both, (…, 2F)."""
+    slope = torch.empty_like(both)
+    pointers = grad.data_ptr(), both.data_ptr(), slope.data_ptr()
+    built().library.gate_back(*pointers, *_sizes(grad), WIDE[both.dtype])
+    return slope
+
+
+def turn(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor, way: float) -> Tensor:
+    """Each pair of features (e, e + E/2) turned by its angle times `way`; of x only heads must lie one by one."""
+    N, H, E = x_NHE.shape
+    out = x_NHE.new_empty(N, H, E)
+    pointers = x_NHE.data_ptr(), cosine_N1F.data_ptr(), sine_N1F.data_ptr(), out.data_ptr()
+    sizes = N, x_NHE.stride(0), H, E // 2, torch.get_num_threads()
+    built().library.turn(*pointers, *sizes, way, WIDE[x_NHE.dtype])
+    return out
+
+
+def targets(logits_UV: Tensor, targets_U: Tensor, *, sloping: bool) -> Tensor:
+    """log softmax at the targets, (U,) float32; with `sloping`, logits become (onehot − softmax)."""
+    logps_U = logits_UV.new_empty(len(logits_UV), dtype=torch.float32)
+    room_TV = logits_UV.new_empty(torch.get_num_threads(), logits_UV.shape[1], dtype=torch.float32)
+    pointers = logits_UV.data_ptr(), targets_U.data_ptr(), logps_U.data_ptr(), room_TV.data_ptr()
+    built().library.targets(*pointers, *_sizes(logits_UV), sloping, WIDE[logits_UV.dtype])
+    return logps_U
+
+
+def _sizes(x: Tensor) -> tuple[int, int, int]:
+    """Rows, numbers in each, threads."""
+    width = x.shape[-1]
+    return x.numel() // width if width else 0, width, torch.get_num_threads()
+
+
+class Added(NamedTuple):
+    """Rows that are added to a gradient without making it anew: `of_row` says which, −1 for none."""
+
+    of_row: Tensor  # (rows of the gradient,) int32
+    rows: Tensor  # (some, width) float32
+
+
+def squares(gradient: Tensor, added: Added | None) -> float:
+    """Σ g² over all, in parts of float32 that are summed in float64."""
+    sums_T = torch.empty(torch.get_num_threads(), dtype=torch.float64)
+    pointers = gradient.data_ptr(), *_pointers(added), sums_T.data_ptr()
+    built().library.squares(*pointers, *_sizes(gradient), WIDE[gradient.dtype])
+    return float(sums_T.sum())
+
+
+def adamw(
+    master: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    copy: Tensor | None,
+    gradient: Tensor,
+    added: Added | None,
+    *,
+    shrink: float,
+    betas: tuple[float, float],
+    rate: float,
+    step: int,
+    eps: float,
+) -> None:
+    """A step of AdamW (arXiv:1711.05101, no weight decay), gradients times `shrink`; the copy, in bfloat16, follows."""
+    pointers = [x.data_ptr() for x in (master, mean, square)] + [None if copy is None else copy.data_ptr()]
+    corrected = rate / (1 - betas[0] ** step), (1 - betas[1] ** step) ** -0.5
+    built().library.adamw(
+        *pointers,
+        gradient.data_ptr(),
+        *_pointers(added),
+        *_sizes(master),
+        shrink,
+        *betas,
+        *corrected,
+        eps,
+        WIDE[gradient.dtype],
+    )
+
+
+def _pointers(added: Added | None) -> tuple[int | None, int | None]:
+    return (None, None) if added is None else (added.of_row.data_ptr(), added.rows.data_ptr())
