@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.architecture import Architecture, RopeScaling
-from models.fused import rms_norm, rotate, silu_gate
+from models.fused import add_and_norm, rms_norm, rotate, silu_gate
 from models.precision import make_first_calls
 
 make_first_calls()
@@ -65,11 +65,12 @@ class Decoder(nn.Module):
             cosine_N1F, sine_N1F = rotary(positions_N, self.architecture)
             rotation = cosine_N1F.to(dtype), sine_N1F.to(dtype)
         kept: list[Tensor] = []
+        added_ND = None  # what a block would add last, the next one's norm adds
         for layer, block in enumerate(self.blocks):
-            x_ND = block(x_ND, layer, attend, rotation, dtype)
+            x_ND, added_ND = block(x_ND, added_ND, layer, attend, rotation, dtype)
             if layer in keep:
-                kept.append(x_ND)
-        return self.norm(x_ND), kept
+                kept.append(x_ND + added_ND)
+        return self.norm.after(x_ND, added_ND)[1], kept
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Of final hidden states, in their dtype, (N, vocabulary)."""
@@ -115,10 +116,18 @@ class Block(nn.Module):
         self.down = nn.Linear(a.hidden, a.width, bias=a.feed_bias)
 
     def forward(
-        self, x_ND: Tensor, layer: int, attend: Attend, rotation: tuple[Tensor, Tensor] | None, dtype: torch.dtype
-    ) -> Tensor:
-        x_ND = x_ND + self.attention(self.attention_norm(x_ND, dtype), layer, attend, rotation)
-        return x_ND + self.feed(self.feed_norm(x_ND, dtype))
+        self,
+        x_ND: Tensor,
+        added_ND: Tensor | None,
+        layer: int,
+        attend: Attend,
+        rotation: tuple[Tensor, Tensor] | None,
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor]:
+        """The residual stream, and what is to be added to it; taken in the same two parts."""
+        x_ND, normed_ND = self.attention_norm.after(x_ND, added_ND, dtype)
+        x_ND, normed_ND = self.feed_norm.after(x_ND, self.attention(normed_ND, layer, attend, rotation), dtype)
+        return x_ND, self.feed(normed_ND)
 
     def attention(self, x_ND: Tensor, layer: int, attend: Attend, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
         a = self.a
@@ -156,10 +165,23 @@ class Norm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width)) if a.norm == "layer" else None
 
     def forward(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        weight = self.weight + self.offset if self.offset else self.weight
         if self.bias is None:
-            return rms_norm(x, weight, self.eps, dtype)
-        return F.layer_norm(x.float(), weight.shape, weight, self.bias, self.eps).to(dtype)
+            return rms_norm(x, self.weighting, self.eps, dtype)
+        return F.layer_norm(x.float(), self.weight.shape, self.weighting, self.bias, self.eps).to(dtype)
+
+    @property
+    def weighting(self) -> Tensor:
+        """What a normed number is multiplied by."""
+        return self.weight + self.offset if self.offset else self.weight
+
+    def after(
+        self, x_ND: Tensor, added_ND: Tensor | None, dtype: torch.dtype = torch.float32
+    ) -> tuple[Tensor, Tensor]:
+        """x + added, in float32, and its norm."""
+        if added_ND is not None and self.bias is None:
+            return add_and_norm(x_ND, added_ND, self.weighting, self.eps, dtype)
+        x_ND = x_ND if added_ND is None else x_ND + added_ND
+        return x_ND, self(x_ND, dtype)
 
 
 def multiply(x_ND: Tensor, linear: nn.Linear) -> Tensor:

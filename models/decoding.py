@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models import kernels
 from models.captured import Captured, Step
 from models.decoder import Attend, Decoder
 
@@ -52,6 +53,8 @@ class Cache:
 
         def attend(layer: int, query_BHE: Tensor, key_BKE: Tensor, value_BKE: Tensor) -> Tensor:
             keys, values = self.keys[layer], self.values[layer]
+            if (seen := kernels.look(query_BHE, key_BKE, value_BKE, keys, values, self.lengths_B)) is not None:
+                return seen
             keys[rows_B, :, self.lengths_B] = key_BKE
             values[rows_B, :, self.lengths_B] = value_BKE
             # The query heads that share a key head stand where a sequence would: nothing is repeated.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models import kernels
+from models.kernels import Normed, NormSlopes
 
 
 def rms_norm(x: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
@@ -21,18 +22,47 @@ def rms_norm(x: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype) -> Ten
     Kept: x itself, which the residual stream holds anyway, and one number a row.
     """
     if not torch.is_grad_enabled():
-        return _normed(x, weight_D, eps, dtype)[0]
+        return _normed(x, None, weight_D, eps, dtype).out
     normed: Tensor = _RmsNorm.apply(x, weight_D, eps, dtype)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return normed
 
 
-def _normed(x: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """And what x was multiplied by."""
+def add_and_norm(
+    x_ND: Tensor, added_ND: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """x + added, in float32, and its RMSNorm in `dtype`, which `added` has."""
+    if not torch.is_grad_enabled():
+        normed = _normed(x_ND, added_ND, weight_D, eps, dtype)
+        return normed.x, normed.out
+    both: tuple[Tensor, Tensor] = _AddAndNorm.apply(x_ND, added_ND, weight_D, eps, dtype)  # type: ignore[no-untyped-call]
+    return both
+
+
+def _normed(x: Tensor, added: Tensor | None, weight_D: Tensor, eps: float, dtype: torch.dtype) -> Normed:
     if x.dtype == torch.float32 and dtype in kernels.WIDE and kernels.take(x, weight_D):
-        return kernels.norm(x, weight_D, eps, dtype)
+        if added is not None and not (added.dtype == dtype and kernels.take(added)):
+            x, added = x + added, None
+        return kernels.norm(x, added, weight_D, eps, dtype)
+    x = x if added is None else x + added
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
     scale = (norm.square_().div_(x.shape[-1]).add_(eps)).rsqrt_()
-    return (x * scale).mul_(weight_D).to(dtype), scale
+    return Normed((x * scale).mul_(weight_D).to(dtype), scale, x)
+
+
+def _norm_slopes(
+    grad: Tensor, passed: Tensor | None, x: Tensor, weight: Tensor, scale: Tensor, learnt: bool
+) -> NormSlopes:
+    grad, beside = grad.contiguous(), () if passed is None else (passed,)
+    if x.dtype == torch.float32 and kernels.take(x, weight, *beside) and kernels.take(grad):
+        return kernels.norm_back(grad, passed, x, weight, scale, learnt)
+    dtype, grad = grad.dtype, grad.float()
+    product_ND = (grad * x).flatten(0, -2)
+    scale_N = scale.flatten()
+    along_N = product_ND.mv(weight) * scale_N.pow(3) / x.shape[-1]
+    slope = (grad * weight).mul_(scale).addcmul_(x, along_N.view(scale.shape), value=-1)
+    if passed is not None:
+        slope += passed
+    return NormSlopes(slope.to(x.dtype), slope.to(dtype), product_ND.T.mv(scale_N) if learnt else None)
 
 
 def rotate(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor) -> Tensor:
@@ -64,21 +94,31 @@ def _gated(gate_and_up_NF: Tensor) -> Tensor:
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, eps, dtype):  # type: ignore[no-untyped-def]  # torch's own signature is untyped
-        normed, scale = _normed(x, weight, eps, dtype)
-        ctx.save_for_backward(x, weight, scale)
-        return normed
+        normed = _normed(x, None, weight, eps, dtype)
+        ctx.save_for_backward(x, weight, normed.scale)
+        return normed.out
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        x, weight, scale = ctx.saved_tensors
-        if x.dtype == torch.float32 and kernels.take(x, weight) and kernels.take(grad := grad.contiguous()):
-            return *kernels.norm_back(grad, x, weight, scale, ctx.needs_input_grad[1]), None, None
-        grad = grad.float()
-        product_ND = (grad * x).flatten(0, -2)
-        scale_N = scale.flatten()
-        along_N = product_ND.mv(weight) * scale_N.pow(3) / x.shape[-1]
-        slope = (grad * weight).mul_(scale).addcmul_(x, along_N.view(scale.shape), value=-1)
-        return slope.to(x.dtype), product_ND.T.mv(scale_N) if ctx.needs_input_grad[1] else None, None, None
+        slopes = _norm_slopes(grad, None, *ctx.saved_tensors, ctx.needs_input_grad[1])
+        return slopes.x, slopes.weight, None, None
+
+
+class _AddAndNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, added, weight, eps, dtype):  # type: ignore[no-untyped-def]
+        normed = _normed(x, added, weight, eps, dtype)
+        ctx.save_for_backward(normed.x, weight, normed.scale)
+        ctx.set_materialize_grads(False)
+        ctx.dtype = added.dtype
+        return normed.x, normed.out
+
+    @staticmethod
+    def backward(ctx, passed, grad):  # type: ignore[no-untyped-def]
+        if grad is None:
+            return passed, passed.to(ctx.dtype), None, None, None
+        slopes = _norm_slopes(grad, passed, *ctx.saved_tensors, ctx.needs_input_grad[2])
+        return slopes.x, slopes.added.to(ctx.dtype), slopes.weight, None, None
 
 
 class _Rotate(torch.autograd.Function):

@@ -10,6 +10,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define SMALL 8192 /* numbers that are not worth waking other threads for */
+#define WIDEST 512 /* numbers of a head */
 #define BLOCK 8192 /* numbers of a sum that is kept in float */
 
 typedef uint16_t bf16;
@@ -44,9 +45,8 @@ INLINE void write(void *x, int64_t i, float value, int wide) {
 /* e^x to a relative 2e-7: 2^n e^r with |r| <= ln 2 / 2; below -87 it is 2^-126. */
 INLINE float exponential(float x) {
     x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
-    float shifted = x * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: the fraction falls off */
-    float n = shifted - 12582912.0f;
-    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float n = rintf(x * 1.44269504f);
+    float r = fmaf(n, 2.12194440e-4f, fmaf(n, -0.693359375f, x)); /* ln 2 in two parts: the first product is exact */
     float p = 1.0f / 5040;
     p = p * r + 1.0f / 720;
     p = p * r + 1.0f / 120;
@@ -55,7 +55,7 @@ INLINE float exponential(float x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    return p * of_bits((bits_of(shifted) - 0x4b400000u + 127u) << 23);
+    return p * of_bits((uint32_t)((int32_t)n + 127) << 23);
 }
 
 /* Calls `body` with its last arguments known to the compiler, so that loops hold no choice. */
@@ -68,53 +68,77 @@ INLINE float exponential(float x) {
         } \
     } while (0)
 
-/* ---- RMSNorm: out = x * scale * weight, scale = 1 / sqrt(mean x^2 + eps). x (rows, width) in float. */
+/* ---- RMSNorm: out = x * scale * weight, scale = 1 / sqrt(mean x^2 + eps). x (rows, width) in float; where something is
+   `added`, of out's width, x is their sum, which `sum` gets. */
 
-INLINE void norm_row(const float *x, const float *weight, void *out, float *scale, int64_t width, float eps, int wide) {
+INLINE void norm_row(const float *x, const void *added, const float *weight, float *sum, void *out, float *scale,
+                     int64_t width, float eps, int wide) {
     float square = 0;
+    if (added) {
 #pragma omp simd reduction(+ : square)
-    for (int64_t i = 0; i < width; i++) square += x[i] * x[i];
+        for (int64_t i = 0; i < width; i++) {
+            sum[i] = x[i] + read(added, i, wide);
+            square += sum[i] * sum[i];
+        }
+        x = sum;
+    } else {
+#pragma omp simd reduction(+ : square)
+        for (int64_t i = 0; i < width; i++) square += x[i] * x[i];
+    }
     float s = *scale = 1.0f / sqrtf(square / (float)width + eps);
 #pragma omp simd
     for (int64_t i = 0; i < width; i++) write(out, i, x[i] * s * weight[i], wide);
 }
 
-void norm(const float *x, const float *weight, void *out, float *scales, int64_t rows, int64_t width, int64_t threads,
-          float eps, int wide) {
+void norm(const float *x, const void *added, const float *weight, float *sum, void *out, float *scales, int64_t rows,
+          int64_t width, int64_t threads, float eps, int wide) {
     int64_t size = wide ? 4 : 2;
 #pragma omp parallel for schedule(static) num_threads(threads) if (rows * width > SMALL)
     for (int64_t row = 0; row < rows; row++) {
-#define BODY(w) norm_row(x + row * width, weight, (char *)out + row * width * size, scales + row, width, eps, w)
+        int64_t at = row * width;
+        const char *more = added ? (const char *)added + at * size : 0;
+#define BODY(w) norm_row(x + at, more, weight, sum + at, (char *)out + at * size, scales + row, width, eps, w)
         BY_WIDTH(wide, BODY);
 #undef BODY
     }
 }
 
-/* slope = grad * weight * scale - x * (sum of grad * x * weight) * scale^3 / width; to sums (threads, width), which may be
-   null, is added grad * x * scale. */
-INLINE void norm_row_back(const void *grad, const float *x, const float *weight, float s, float *slope, float *sum,
-                          int64_t width, int wide) {
+/* slope = grad * weight * scale - x * (sum of grad * x * weight) * scale^3 / width, and `passed` where there is one;
+   `narrow`, if any, gets it in bfloat16 too. To sums (threads, width), if any, is added grad * x * scale. */
+INLINE void norm_row_back(const void *grad, const float *passed, const float *x, const float *weight, float s,
+                          float *slope, bf16 *narrow, float *sum, int64_t width, int wide) {
     float along = 0;
 #pragma omp simd reduction(+ : along)
     for (int64_t i = 0; i < width; i++) along += read(grad, i, wide) * x[i] * weight[i];
     along *= s * s * s / (float)width;
 #pragma omp simd
     for (int64_t i = 0; i < width; i++) slope[i] = read(grad, i, wide) * weight[i] * s - x[i] * along;
+    if (passed) {
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) slope[i] += passed[i];
+    }
+    if (narrow) {
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) write(narrow, i, slope[i], 0);
+    }
     if (sum) {
 #pragma omp simd
         for (int64_t i = 0; i < width; i++) sum[i] += read(grad, i, wide) * x[i] * s;
     }
 }
 
-void norm_back(const void *grad, const float *x, const float *weight, const float *scales, float *slope, float *sums,
-               int64_t rows, int64_t width, int64_t threads, int wide) {
+void norm_back(const void *grad, const float *passed, const float *x, const float *weight, const float *scales,
+               float *slope, bf16 *narrow, float *sums, int64_t rows, int64_t width, int64_t threads, int wide) {
     int64_t size = wide ? 4 : 2;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t t = 0; t < threads; t++) {
         float *sum = sums ? sums + t * width : 0;
         for (int64_t row = rows * t / threads; row < rows * (t + 1) / threads; row++) {
             int64_t at = row * width;
-#define BODY(w) norm_row_back((const char *)grad + at * size, x + at, weight, scales[row], slope + at, sum, width, w)
+            const char *g = (const char *)grad + at * size;
+            const float *p = passed ? passed + at : 0;
+            bf16 *n = narrow ? narrow + at : 0;
+#define BODY(w) norm_row_back(g, p, x + at, weight, scales[row], slope + at, n, sum, width, w)
             BY_WIDTH(wide, BODY);
 #undef BODY
         }
@@ -194,6 +218,68 @@ void turn(const void *x, const void *cosine, const void *sine, void *out, int64_
 #define BODY(w) turn_row(from, c, s, to, heads, half, way, w)
         BY_WIDTH(wide, BODY);
 #undef BODY
+    }
+}
+
+/* ---- Attention of one new token a row. Its key and value (groups, width) are put behind those that the row has, and its
+   queries (groups, heads, width) look at all of them. Caches are (rows, groups, longest, width), rows `apart` numbers
+   apart; new ones and queries lie `apart_*` numbers apart from row to row. `shares` (threads, heads, longest) is room. */
+
+INLINE void look_at(const void *query, const void *keys, const void *values, void *out, float *shares, int64_t length,
+                    int64_t longest, int64_t heads, int64_t width, float by, int wide) {
+    int64_t size = wide ? 4 : 2;
+    for (int64_t head = 0; head < heads; head++) {
+        float asked[WIDEST], sums[WIDEST], *share = shares + head * longest, top = -INFINITY, all = 0;
+        for (int64_t i = 0; i < width; i++) {
+            asked[i] = read((const char *)query + head * width * size, i, wide) * by;
+            sums[i] = 0;
+        }
+        for (int64_t at = 0; at < length; at++) {
+            const char *key = (const char *)keys + at * width * size;
+            float score = 0;
+            for (int64_t i = 0; i < width; i++) score += asked[i] * read(key, i, wide);
+            share[at] = score;
+        }
+#pragma omp simd reduction(max : top)
+        for (int64_t at = 0; at < length; at++) top = share[at] > top ? share[at] : top;
+#pragma omp simd reduction(+ : all)
+        for (int64_t at = 0; at < length; at++) all += share[at] = exponential(share[at] - top);
+        for (int64_t at = 0; at < length; at++) {
+            const char *value = (const char *)values + at * width * size;
+#pragma omp simd
+            for (int64_t i = 0; i < width; i++) sums[i] += share[at] * read(value, i, wide);
+        }
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) write((char *)out + head * width * size, i, sums[i] / all, wide);
+    }
+}
+
+void look(const void *query, const void *key, const void *value, void *keys, void *values, const int64_t *lengths,
+          void *out, float *shares, int64_t rows, int64_t groups, int64_t heads, int64_t width, int64_t longest,
+          int64_t apart_query, int64_t apart_key, int64_t apart_value, int64_t apart, int64_t threads, float by,
+          int wide) {
+    int64_t size = wide ? 4 : 2, all = rows * groups;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t t = 0; t < threads; t++) {
+        for (int64_t i = all * t / threads; i < all * (t + 1) / threads; i++) {
+            int64_t row = i / groups, group = i % groups, length = lengths[row];
+            int64_t start = (row * apart + group * longest * width) * size, end = start + length * width * size;
+            int64_t asked = (row * apart_query + group * heads * width) * size;
+            memcpy((char *)keys + end, (const char *)key + (row * apart_key + group * width) * size, width * size);
+            memcpy((char *)values + end, (const char *)value + (row * apart_value + group * width) * size, width * size);
+#define LOOK(e, w) \
+    look_at((const char *)query + asked, (char *)keys + start, (char *)values + start, \
+            (char *)out + i * heads * width * size, shares + t * heads * longest, length + 1, longest, heads, e, by, w)
+#define BODY(w) \
+    do { \
+        if (width == 64) LOOK(64, w); \
+        else if (width == 128) LOOK(128, w); \
+        else LOOK(width, w); \
+    } while (0)
+            BY_WIDTH(wide, BODY);
+#undef LOOK
+#undef BODY
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 torch passes over memory once an operator, and between the matrices it is memory that takes the time: the same formulas
 in one pass each take a half to an eighth (docs/log.md, 2026-11-28). Without a C compiler, or where torch's threads are
 not GCC's, there are no kernels, and the same numbers but for rounding. PREFBENCH_KERNELS=0 does without them.
-Shapes: N rows · D width · F feed-forward width · H heads · E head width · U positions · V vocabulary · T threads.
+Shapes: N rows · D width · F feed-forward width · H heads · E head width · U positions · V vocabulary.
 """
 
 from __future__ import annotations
@@ -27,15 +27,20 @@ from models.failure import one_line
 from models.home import cache_path
 
 SOURCE = Path(__file__).with_suffix(".c")
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-fopenmp")
+FLAGS = (
+    *("-O3", "-march=native", "-fPIC", "-fopenmp"),
+    *("-fno-math-errno", "-fno-trapping-math", "-fassociative-math", "-fno-signed-zeros"),  # sums in any order
+)
 FLAGS_X86 = ("-mprefer-vector-width=512",)
+WIDEST = 512  # numbers of a head that one new token looks with
 WIDE = {torch.float32: 1, torch.bfloat16: 0}  # as the source calls them
 SIGNATURES: dict[str, list[Any]] = {
-    "norm": [*[c_void_p] * 4, *[c_int64] * 3, c_float, c_int],
-    "norm_back": [*[c_void_p] * 6, *[c_int64] * 3, c_int],
+    "norm": [*[c_void_p] * 6, *[c_int64] * 3, c_float, c_int],
+    "norm_back": [*[c_void_p] * 8, *[c_int64] * 3, c_int],
     "gate": [*[c_void_p] * 2, *[c_int64] * 3, c_int],
     "gate_back": [*[c_void_p] * 3, *[c_int64] * 3, c_int],
     "turn": [*[c_void_p] * 4, *[c_int64] * 5, c_float, c_int],
+    "look": [*[c_void_p] * 8, *[c_int64] * 10, c_float, c_int],
     "targets": [*[c_void_p] * 4, *[c_int64] * 3, c_int, c_int],
     "squares": [*[c_void_p] * 4, *[c_int64] * 3, c_int],
     "adamw": [*[c_void_p] * 7, *[c_int64] * 3, *[c_float] * 6, c_int],
@@ -107,22 +112,39 @@ def take(*tensors: Tensor) -> bool:
     )
 
 
-def norm(x: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """RMSNorm of x (…, D) in float32, cast; and what x was multiplied by, (…, 1)."""
+class Normed(NamedTuple):
+    """RMSNorm of x or of a sum, and what its gradient needs."""
+
+    out: Tensor
+    scale: Tensor  # what each row was multiplied by, (…, 1) float32
+    x: Tensor
+
+
+def norm(x: Tensor, added: Tensor | None, weight_D: Tensor, eps: float, dtype: torch.dtype) -> Normed:
+    """Of x (…, D) in float32, or of x + `added`, which has `dtype`; cast to that."""
+    total = x if added is None else torch.empty_like(x)
     out, scale = torch.empty_like(x, dtype=dtype), x.new_empty(*x.shape[:-1], 1)
-    pointers = x.data_ptr(), weight_D.data_ptr(), out.data_ptr(), scale.data_ptr()
+    pointers = _at(x), _at(added), _at(weight_D), _at(total), _at(out), _at(scale)
     built().library.norm(*pointers, *_sizes(x), eps, WIDE[dtype])
-    return out, scale
+    return Normed(out, scale, total)
 
 
-def norm_back(grad: Tensor, x: Tensor, weight_D: Tensor, scale: Tensor, learnt: bool) -> tuple[Tensor, Tensor | None]:
-    """The slopes of x, and of the weight where it is learnt."""
+class NormSlopes(NamedTuple):
+    x: Tensor
+    added: Tensor  # the same in its dtype
+    weight: Tensor | None
+
+
+def norm_back(
+    grad: Tensor, passed: Tensor | None, x: Tensor, weight_D: Tensor, scale: Tensor, learnt: bool
+) -> NormSlopes:
+    """`passed` comes from what else reads the sum, float32; the weight's slope only where it is learnt."""
     slope, threads = torch.empty_like(x), torch.get_num_threads()
+    narrow = torch.empty_like(grad) if passed is not None and grad.dtype != x.dtype else None
     sums_TD = x.new_zeros(threads, x.shape[-1]) if learnt else None
-    inputs = grad.data_ptr(), x.data_ptr(), weight_D.data_ptr(), scale.data_ptr()
-    outputs = slope.data_ptr(), None if sums_TD is None else sums_TD.data_ptr()
-    built().library.norm_back(*inputs, *outputs, *_sizes(x), WIDE[grad.dtype])
-    return slope, None if sums_TD is None else sums_TD.sum(0)
+    pointers = [_at(one) for one in (grad, passed, x, weight_D, scale, slope, narrow, sums_TD)]
+    built().library.norm_back(*pointers, *_sizes(x), WIDE[grad.dtype])
+    return NormSlopes(slope, slope if narrow is None else narrow, None if sums_TD is None else sums_TD.sum(0))
 
 
 def gate(both: Tensor) -> Tensor:
@@ -150,6 +172,27 @@ def turn(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor, way: float) -> Ten
     return out
 
 
+def look(
+    query_BHE: Tensor, key_BKE: Tensor, value_BKE: Tensor, keys_BKTE: Tensor, values_BKTE: Tensor, lengths_B: Tensor
+) -> Tensor | None:
+    """Adds a token of each row behind what it has, and softmax(q · kᵀ / √E) · v over all of it, (B, H, E).
+
+    None where there is no kernel for that.
+    """
+    B, H, E = query_BHE.shape
+    K, T = keys_BKTE.shape[1:3]
+    new, caches = (query_BHE, key_BKE, value_BKE), (keys_BKTE, values_BKTE)
+    if E > WIDEST or not take(*(x[:1] for x in new), *(x[:1] for x in caches)):
+        return None
+    assert lengths_B.dtype == torch.int64
+    out, threads = query_BHE.new_empty(B, H, E), torch.get_num_threads()
+    room = query_BHE.new_empty(threads, H // K, T, dtype=torch.float32)
+    pointers = [x.data_ptr() for x in (*new, *caches, lengths_B, out, room)]
+    apart = [x.stride(0) for x in (*new, keys_BKTE)]
+    built().library.look(*pointers, B, K, H // K, E, T, *apart, threads, E**-0.5, WIDE[query_BHE.dtype])
+    return out
+
+
 def targets(logits_UV: Tensor, targets_U: Tensor, *, sloping: bool) -> Tensor:
     """log softmax at the targets, (U,) float32; with `sloping`, logits become (onehot − softmax)."""
     logps_U = logits_UV.new_empty(len(logits_UV), dtype=torch.float32)
@@ -157,6 +200,10 @@ def targets(logits_UV: Tensor, targets_U: Tensor, *, sloping: bool) -> Tensor:
     pointers = logits_UV.data_ptr(), targets_U.data_ptr(), logps_U.data_ptr(), room_TV.data_ptr()
     built().library.targets(*pointers, *_sizes(logits_UV), sloping, WIDE[logits_UV.dtype])
     return logps_U
+
+
+def _at(x: Tensor | None) -> int | None:
+    return None if x is None else x.data_ptr()
 
 
 def _sizes(x: Tensor) -> tuple[int, int, int]:
