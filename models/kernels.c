@@ -42,11 +42,11 @@ INLINE void write(void *x, int64_t i, float value, int wide) {
     ((bf16 *)x)[i] = (bf16)(value != value ? 0x7fc0 : rounded);
 }
 
-/* e^x to a relative 2e-7: 2^n e^r with |r| <= ln 2 / 2; below -87 it is 2^-126. */
+/* e^x to a relative 2e-7: 2^n e^r with |r| <= ln 2 / 2. Zero below -87: smaller numbers slow a processor down. */
 INLINE float exponential(float x) {
-    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
-    float n = rintf(x * 1.44269504f);
-    float r = fmaf(n, 2.12194440e-4f, fmaf(n, -0.693359375f, x)); /* ln 2 in two parts: the first product is exact */
+    float within = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    float n = rintf(within * 1.44269504f);
+    float r = fmaf(n, 2.12194440e-4f, fmaf(n, -0.693359375f, within)); /* ln 2 in two parts: the first product is exact */
     float p = 1.0f / 5040;
     p = p * r + 1.0f / 720;
     p = p * r + 1.0f / 120;
@@ -55,7 +55,7 @@ INLINE float exponential(float x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    return p * of_bits((uint32_t)((int32_t)n + 127) << 23);
+    return x < -87.0f ? 0.0f : p * of_bits((uint32_t)((int32_t)n + 127) << 23);
 }
 
 /* Calls `body` with its last arguments known to the compiler, so that loops hold no choice. */
@@ -221,6 +221,48 @@ void turn(const void *x, const void *cosine, const void *sine, void *out, int64_
     }
 }
 
+/* ---- Attention's gradient, between its multiplications: scores (rows, width) become softmax(scores + bias), and grads,
+   what comes back to those shares, become shares * (grads - sum of shares * grads), what goes back to the scores.
+   Rows are (batch, heads, queries); bias is (batch, queries, width), of which the first `open` columns are all zero. */
+
+INLINE void soften_row(void *scores, void *grads, const void *bias, int64_t open, int64_t width, int wide) {
+    float top = -INFINITY, all = 0, along = 0;
+#pragma omp simd
+    for (int64_t i = open; i < width; i++) write(scores, i, read(scores, i, wide) + read(bias, i, wide), wide);
+#pragma omp simd reduction(max : top)
+    for (int64_t i = 0; i < width; i++) {
+        float x = read(scores, i, wide);
+        top = x > top ? x : top;
+    }
+#pragma omp simd reduction(+ : all, along)
+    for (int64_t i = 0; i < width; i++) {
+        float e = exponential(read(scores, i, wide) - top);
+        all += e;
+        along += e * read(grads, i, wide);
+    }
+    float by = 1.0f / all;
+    along *= by;
+#pragma omp simd
+    for (int64_t i = 0; i < width; i++) {
+        float share = exponential(read(scores, i, wide) - top) * by;
+        write(scores, i, share, wide);
+        write(grads, i, share * (read(grads, i, wide) - along), wide);
+    }
+}
+
+void soften(void *scores, void *grads, const void *bias, int64_t batch, int64_t heads, int64_t queries, int64_t open,
+            int64_t width, int64_t threads, int wide) {
+    int64_t size = wide ? 4 : 2;
+#pragma omp parallel for schedule(static) num_threads(threads) if (batch * heads * queries * width > SMALL)
+    for (int64_t row = 0; row < batch * heads * queries; row++) {
+        int64_t at = row * width * size;
+        int64_t seen = (row / (heads * queries) * queries + row % queries) * width * size;
+#define BODY(w) soften_row((char *)scores + at, (char *)grads + at, (const char *)bias + seen, open, width, w)
+        BY_WIDTH(wide, BODY);
+#undef BODY
+    }
+}
+
 /* ---- Attention of one new token a row. Its key and value (groups, width) are put behind those that the row has, and its
    queries (groups, heads, width) look at all of them. Caches are (rows, groups, longest, width), rows `apart` numbers
    apart; new ones and queries lie `apart_*` numbers apart from row to row. `shares` (threads, heads, longest) is room. */
@@ -319,6 +361,28 @@ void targets(void *logits, const int64_t *target, float *logps, float *shares, i
             BY_WIDTH(wide, BODY);
 #undef BODY
         }
+    }
+}
+
+/* ---- sum += more, or = more where it is the first. */
+
+INLINE void add_block(float *sum, const void *more, int64_t start, int64_t end, int first, int wide) {
+#pragma omp simd
+    for (int64_t i = start; i < end; i++) sum[i] = (first ? 0.0f : sum[i]) + read(more, i, wide);
+}
+
+void add(float *sum, const void *more, int64_t rows, int64_t width, int64_t threads, int first, int wide) {
+    int64_t size = rows * width;
+#pragma omp parallel for schedule(static) num_threads(threads) if (size > SMALL)
+    for (int64_t start = 0; start < size; start += BLOCK) {
+        int64_t end = start + BLOCK < size ? start + BLOCK : size;
+#define BODY(w) \
+    do { \
+        if (first) add_block(sum, more, start, end, 1, w); \
+        else add_block(sum, more, start, end, 0, w); \
+    } while (0)
+        BY_WIDTH(wide, BODY);
+#undef BODY
     }
 }
 

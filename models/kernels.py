@@ -40,8 +40,10 @@ SIGNATURES: dict[str, list[Any]] = {
     "gate": [*[c_void_p] * 2, *[c_int64] * 3, c_int],
     "gate_back": [*[c_void_p] * 3, *[c_int64] * 3, c_int],
     "turn": [*[c_void_p] * 4, *[c_int64] * 5, c_float, c_int],
+    "soften": [*[c_void_p] * 3, *[c_int64] * 6, c_int],
     "look": [*[c_void_p] * 8, *[c_int64] * 10, c_float, c_int],
     "targets": [*[c_void_p] * 4, *[c_int64] * 3, c_int, c_int],
+    "add": [*[c_void_p] * 2, *[c_int64] * 3, c_int, c_int],
     "squares": [*[c_void_p] * 4, *[c_int64] * 3, c_int],
     "adamw": [*[c_void_p] * 7, *[c_int64] * 3, *[c_float] * 6, c_int],
 }
@@ -172,6 +174,16 @@ def turn(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor, way: float) -> Ten
     return out
 
 
+def soften(scores: Tensor, grads: Tensor, bias_B1TS: Tensor, open: int) -> None:
+    """Scores (…, T, S) of B times some heads become their softmax, its gradients theirs.
+
+    `open`: so many columns of the bias, the first ones, are all zero.
+    """
+    B, _, T, S = bias_B1TS.shape
+    sizes = B, scores.numel() // max(1, B * T * S), T, open, S, torch.get_num_threads()
+    built().library.soften(_at(scores), _at(grads), _at(bias_B1TS), *sizes, WIDE[scores.dtype])
+
+
 def look(
     query_BHE: Tensor, key_BKE: Tensor, value_BKE: Tensor, keys_BKTE: Tensor, values_BKTE: Tensor, lengths_B: Tensor
 ) -> Tensor | None:
@@ -210,6 +222,11 @@ def _sizes(x: Tensor) -> tuple[int, int, int]:
     """Rows, numbers in each, threads."""
     width = x.shape[-1]
     return x.numel() // width if width else 0, width, torch.get_num_threads()
+
+
+def add(total: Tensor, more: Tensor, *, first: bool) -> None:
+    """total += more, or total = more; total is float32."""
+    built().library.add(_at(total), _at(more), *_sizes(more), first, WIDE[more.dtype])
 
 
 class Added(NamedTuple):

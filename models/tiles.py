@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models import kernels
+
 QUERIES = 128  # of one row in a tile: fewer skip more of what is not seen, more multiply faster
 TOKENS = 16 * QUERIES  # of rows that share tiles, padding included
 KEYS = 4 * TOKENS  # that rows which share tiles read
@@ -162,13 +164,16 @@ def _look(q_BKxGTxE: Tensor, k_BKxSxE: Tensor, v_BKxSxE: Tensor, seen: Seen) -> 
     return F.scaled_dot_product_attention(q_BHTE, k_BKSE, v_BKSE, attn_mask=seen.bias_B1TS, scale=1.0, enable_gqa=True)
 
 
-def _shares(q_BKxGTxE: Tensor, k_BKxSxE: Tensor, seen: Seen) -> Tensor:
-    """The softmax itself, (B·K, G·T, S)."""
+def _shares_and_slope(scores: Tensor, grads: Tensor, seen: Seen) -> tuple[Tensor, Tensor]:
+    """The softmax itself, (B·K, G·T, S), and what goes back to the scores where `grads` came to it."""
+    if kernels.take(scores, grads, seen.bias_B1TS):
+        kernels.soften(scores, grads, seen.bias_B1TS, seen.open)
+        return scores, grads
     B, _, T, S = seen.bias_B1TS.shape
-    scores = q_BKxGTxE @ k_BKxSxE.transpose(1, 2)
     if seen.open < S:
         scores.view(B, -1, T, S)[..., seen.open :].add_(seen.bias_B1TS[..., seen.open :])
-    return torch.softmax(scores, -1)
+    shares = torch.softmax(scores, -1)
+    return shares, _softmax_backward(grads, shares, -1, shares.dtype)
 
 
 def cut(mask_B1TS: Tensor, slots: Tensor, prefix: int) -> Tiles:
@@ -249,9 +254,8 @@ class _Attend(torch.autograd.Function):
             asked = map(band.asked_by_tile, (q_A, g_A, of_q_A))
             read = map(band.read_by_tile, (k_C, v_C, of_k_C, of_v_C))
             for q, g, of_q, k, v, of_k, of_v, seen in zip(*asked, *read, band.seen, strict=True):
-                shares = _shares(q, k, seen)
+                shares, slope = _shares_and_slope(q @ k.transpose(1, 2), g @ v.transpose(1, 2), seen)
                 torch.bmm(shares.transpose(1, 2), g, out=of_v)
-                slope = _softmax_backward(g @ v.transpose(1, 2), shares, -1, shares.dtype)
                 torch.bmm(slope, k, out=of_q)
                 torch.bmm(slope.transpose(1, 2), q, out=of_k)
             band.add_to(of_key.flatten(0, 1), of_k_C)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from models import kernels
 from models.adapted import Adapted
 from models.decoder import Decoder
 from models.kernels import Added
@@ -134,7 +135,11 @@ def _into(master: Tensor, passes: _Passes) -> Callable[[Tensor], None]:
         if passes.lone:
             return
         assert copy.grad is not None
-        if master.grad is None:
+        if kernels.take(master) and kernels.take(copy.grad):
+            first, total = master.grad is None, torch.empty_like(master) if total is None else total
+            kernels.add(total, copy.grad, first=first)
+            master.grad = total
+        elif master.grad is None:
             total = torch.empty_like(master) if total is None else total
             master.grad = total.copy_(copy.grad)
         else:
