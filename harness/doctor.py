@@ -9,6 +9,7 @@ import torch
 
 from harness import __version__, cache
 from harness.training.machine import choose_device, choose_dtype
+from models import kernels
 from models.hub_faults import cache_folder
 from models.hub_fetch import is_offline
 
@@ -19,6 +20,7 @@ def examine(*, prune: bool) -> Iterator[str]:
     device = choose_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     yield f"device   {device.type}, {name}, fastest in {str(choose_dtype(device)).removeprefix('torch.')}"
+    yield f"kernels  {kernels.built().said}"
     root = cache.cache_root()
     if prune:
         yield f"pruned   {cache.prune(root) / 2**30:.1f} GiB"

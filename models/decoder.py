@@ -174,9 +174,7 @@ class Norm(nn.Module):
         """What a normed number is multiplied by."""
         return self.weight + self.offset if self.offset else self.weight
 
-    def after(
-        self, x_ND: Tensor, added_ND: Tensor | None, dtype: torch.dtype = torch.float32
-    ) -> tuple[Tensor, Tensor]:
+    def after(self, x_ND: Tensor, added_ND: Tensor | None, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
         """x + added, in float32, and its norm."""
         if added_ND is not None and self.bias is None:
             return add_and_norm(x_ND, added_ND, self.weighting, self.eps, dtype)

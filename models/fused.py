@@ -100,7 +100,8 @@ class _RmsNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        slopes = _norm_slopes(grad, None, *ctx.saved_tensors, ctx.needs_input_grad[1])
+        x, weight, scale = ctx.saved_tensors
+        slopes = _norm_slopes(grad, None, x, weight, scale, ctx.needs_input_grad[1])
         return slopes.x, slopes.weight, None, None
 
 
@@ -117,7 +118,8 @@ class _AddAndNorm(torch.autograd.Function):
     def backward(ctx, passed, grad):  # type: ignore[no-untyped-def]
         if grad is None:
             return passed, passed.to(ctx.dtype), None, None, None
-        slopes = _norm_slopes(grad, passed, *ctx.saved_tensors, ctx.needs_input_grad[2])
+        x, weight, scale = ctx.saved_tensors
+        slopes = _norm_slopes(grad, passed, x, weight, scale, ctx.needs_input_grad[2])
         return slopes.x, slopes.added.to(ctx.dtype), slopes.weight, None, None
 
 

@@ -93,8 +93,10 @@ def _compiled(compiler: list[str], version: str) -> Path:
 def _processor() -> str:
     """What `-march=native` goes by."""
     told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else [platform.processor()]
-    return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name", "CPU part"))}))
+    if not told.exists():
+        return platform.processor()
+    kinds = ("flags", "Features", "model name", "CPU part")
+    return "\n".join(sorted({line for line in told.read_text().splitlines() if line.startswith(kinds)}))
 
 
 def _said_by(command: list[str]) -> str:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from harness.cache import cache_root
+from models import kernels
 from models.decoder import Decoder
 from models.sources import find_model
 from models.tokens import Tokens, printable_bytes
@@ -21,6 +22,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests of a GPU say so where there is none."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
+
+
+@pytest.fixture
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there is no C compiler, or on a GPU."""
+    monkeypatch.setattr(kernels, "built", lambda: kernels.Built(None, "not here"))
+
+
+@pytest.fixture(params=["kernels", "torch"])
+def with_and_without_kernels(request: pytest.FixtureRequest) -> None:
+    """A test runs twice: with what a C compiler made, and as where there is none."""
+    if request.param == "torch":
+        request.getfixturevalue("without_kernels")
+    elif kernels.built().library is None:
+        pytest.skip(kernels.built().said)
 
 
 SPECIAL = {"<|endoftext|>": 256, "<|im_start|>": 257, "<|im_end|>": 258}

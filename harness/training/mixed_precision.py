@@ -2,13 +2,12 @@
 
 AdamW steps on the masters; passes read a copy of each matrix in a narrower dtype, cast once a step and not once a
 micro-batch. A copy's gradient comes in its own dtype: where a step is one pass, a processor leaves it there until the
-update; those of several passes are added up in float32.
+update, if our own kernels step on it; those of several passes are added up in float32.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -20,8 +19,6 @@ from models.decoder import Decoder
 from models.kernels import Added
 from models.low_rank import own_weights
 
-PIECE = 2**18  # numbers
-
 
 class Learnt(NamedTuple):
     """A weight's gradient after the backward passes of a step: in float32, or as a lone pass left it."""
@@ -29,34 +26,7 @@ class Learnt(NamedTuple):
     master: Tensor
     gradient: Tensor
     copy: Tensor | None
-    rows: Tensor | None  # sparse and coalesced, to be added: of a tied embedding, beside its head's gradient
-
-    def added(self) -> Added | None:
-        """`rows` as kernels read them."""
-        if self.rows is None:
-            return None
-        places = self.rows.indices()[0]
-        of_row = torch.full(self.gradient.shape[:1], -1, dtype=torch.int32)
-        of_row[places] = torch.arange(len(places), dtype=torch.int32)
-        return Added(of_row, self.rows.values().float().contiguous())
-
-    def in_float(self, scratch: Tensor) -> Iterator[Tensor]:
-        """The gradient in float32, flat, piece by piece; what has to be cast is cast into `scratch`, PIECE numbers."""
-        if self.gradient.dtype == torch.float32:
-            yield from (piece for (piece,) in in_pieces(self.gradient))
-            return
-        width = self.gradient.shape[-1]
-        places = [] if self.rows is None else self.rows.indices()[0].tolist()
-        start = 0
-        for (piece,) in in_pieces(self.gradient):
-            cast = scratch[: len(piece)].copy_(piece)
-            end = start + len(piece) // width
-            first, last = bisect_left(places, start), bisect_left(places, end)
-            if self.rows is not None and first < last:
-                here = torch.tensor(places[first:last]) - start
-                cast.view(-1, width).index_add_(0, here, self.rows.values()[first:last])
-            start = end
-            yield cast
+    added: Added | None  # to the gradient: a tied embedding's rows, beside its head's
 
 
 class MixedPrecision:
@@ -89,8 +59,8 @@ class MixedPrecision:
             self.computing.head_gradient = torch.empty_like(self.computing.head)
 
     def expect(self, passes: int) -> None:
-        """So many backward passes until the update. Of a lone one a processor leaves gradients where they are."""
-        self._passes.lone = passes == 1 and self.masters.device.type == "cpu"
+        """So many backward passes until the update. Of a lone one kernels take gradients from where they are."""
+        self._passes.lone = passes == 1 and all(kernels.take(one) for pair in self._copies for one in pair)
 
     def learnt(self) -> list[Learnt]:
         """Of all that is trained, what has a gradient."""
@@ -99,9 +69,10 @@ class MixedPrecision:
         for master in own_weights(self.masters).values():
             copy = copies.get(id(master))
             if copy is not None and copy.grad is not None:
-                found.append(Learnt(master, copy.grad, copy, None if master.grad is None else master.grad.coalesce()))
+                added = None if master.grad is None else _rows_of(master.grad)
+                found.append(Learnt(master, copy.grad.contiguous(), copy, added))
             elif master.grad is not None:
-                found.append(Learnt(master, master.grad, copy, rows=None))
+                found.append(Learnt(master, master.grad.contiguous(), copy, added=None))
         return found
 
     def zero_grad(self) -> None:
@@ -135,24 +106,24 @@ def _into(master: Tensor, passes: _Passes) -> Callable[[Tensor], None]:
         if passes.lone:
             return
         assert copy.grad is not None
-        if kernels.take(master) and kernels.take(copy.grad):
-            first, total = master.grad is None, torch.empty_like(master) if total is None else total
-            kernels.add(total, copy.grad, first=first)
-            master.grad = total
-        elif master.grad is None:
-            total = torch.empty_like(master) if total is None else total
-            master.grad = total.copy_(copy.grad)
+        if first := master.grad is None:
+            master.grad = total = torch.empty_like(master) if total is None else total
+        assert master.grad is not None
+        if kernels.take(master.grad) and kernels.take(copy.grad):
+            kernels.add(master.grad, copy.grad, first=first)
+        elif first:
+            master.grad.copy_(copy.grad)
         else:
-            for mine, theirs in in_pieces(master.grad, copy.grad):
-                mine.add_(theirs)
+            master.grad.add_(copy.grad)
         copy.grad = None
 
     return move
 
 
-def in_pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Tensors of one shape, flat, some rows at a time: a processor casts to memory, and caches hold a piece."""
-    whole = tensors[0]
-    width = whole.shape[-1]
-    most = max(1, PIECE // width) * width if whole.device.type == "cpu" else max(1, whole.numel())
-    return zip(*(tensor.view(-1).split(most) for tensor in tensors), strict=True)
+def _rows_of(gradient: Tensor) -> Added:
+    """A sparse gradient's."""
+    gradient = gradient.coalesce()
+    places = gradient.indices()[0]
+    of_row = torch.full(gradient.shape[:1], -1, dtype=torch.int32)
+    of_row[places] = torch.arange(len(places), dtype=torch.int32)
+    return Added(of_row, gradient.values().float().contiguous())

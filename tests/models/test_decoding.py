@@ -23,6 +23,7 @@ from models.generation import Generated, generate
 from tests.models.test_generation import NEVER, PROMPTS
 from tests.tiny import GPT2, LLAMA, decoder_of
 
+pytestmark = pytest.mark.usefixtures("without_kernels")  # no tape sees them, and a GPU has none
 WAITED_FOR = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::repeat_interleave.Tensor"}
 MANY = [(i, j) for i in range(1, 7) for j in range(1, 5)]
 

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.fused import rms_norm, rotate, silu_gate
+from models.fused import add_and_norm, rms_norm, rotate, silu_gate
 
+pytestmark = pytest.mark.usefixtures("with_and_without_kernels")
 N, H, E = 7, 3, 8
 Formula = Callable[..., Tensor]
 
@@ -40,6 +41,21 @@ FORMULAS: dict[str, tuple[Formula, Formula, list[Tensor]]] = {
         lambda x, w: rms_norm(x, w, 1e-5, torch.float32),
         lambda x, w: F.rms_norm(x, w.shape, w, 1e-5),
         [torch.randn(N, H, E), torch.randn(E)],
+    ),
+    "sum and norm": (
+        lambda x, y, w: torch.cat(add_and_norm(x, y, w, 1e-5, torch.float32)),
+        lambda x, y, w: torch.cat((x + y, F.rms_norm(x + y, w.shape, w, 1e-5))),
+        [torch.randn(N, E), torch.randn(N, E), torch.randn(E)],
+    ),
+    "norm of a sum that nothing else reads": (
+        lambda x, y, w: add_and_norm(x, y, w, 1e-5, torch.float32)[1],
+        lambda x, y, w: F.rms_norm(x + y, w.shape, w, 1e-5),
+        [torch.randn(N, E), torch.randn(N, E), torch.randn(E)],
+    ),
+    "sum whose norm nobody reads": (
+        lambda x, y: add_and_norm(x, y, torch.ones(E), 1e-5, torch.float32)[0],
+        lambda x, y: x + y,
+        [torch.randn(N, E), torch.randn(N, E)],
     ),
     "rotation": (lambda x: rotate(x, *angles()), lambda x: plain_rotation(x, *angles()), [torch.randn(N, H, E)]),
     "gate": (silu_gate, plain_gate, [torch.randn(N, 2 * E)]),
@@ -76,6 +92,19 @@ def test_a_norm_is_given_in_the_dtype_asked_for_and_its_gradient_in_the_inputs()
     assert x.grad.dtype == torch.float32
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_sum_stays_in_float32_beside_its_norm(dtype: torch.dtype) -> None:
+    """What was added gets its gradient in its own dtype, also where the norm has another."""
+    x, added = torch.randn(N, E, requires_grad=True), torch.randn(N, E).bfloat16().requires_grad_()
+    total, normed = add_and_norm(x, added, torch.randn(E), 1e-5, dtype)
+    (total.sum() + normed.float().sum()).backward()
+    assert (total.dtype, normed.dtype) == (torch.float32, dtype)
+    assert torch.equal(total, x + added)
+    assert x.grad is not None
+    assert added.grad is not None
+    assert torch.equal(added.grad, x.grad.bfloat16())
+
+
 def test_a_view_of_a_larger_tensor_can_be_turned() -> None:
     """Queries are a slice of what one matrix gives."""
     whole = torch.randn(N, 2 * H, E)
@@ -93,6 +122,9 @@ def test_little_is_kept_for_the_backward_pass() -> None:
     x, weight, both = torch.randn(N, E, requires_grad=True), torch.randn(E), torch.randn(N, 2 * E, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         rms_norm(x, weight, 1e-5, torch.float32)
+        assert sorted(kept) == [N, E, N * E]
+        kept.clear()
+        add_and_norm(x, x, weight, 1e-5, torch.float32)  # the sum is what the residual stream holds then
         assert sorted(kept) == [N, E, N * E]
         kept.clear()
         silu_gate(both)

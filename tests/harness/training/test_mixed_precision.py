@@ -9,9 +9,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.training import mixed_precision
 from harness.training.adamw import CLIP, start_optimizer
-from harness.training.mixed_precision import PIECE, MixedPrecision
+from harness.training.mixed_precision import Learnt, MixedPrecision
 from harness.training.reference import Moving, pair_logps
 from models.architecture import Architecture
 from models.decoder import Decoder
@@ -33,11 +32,15 @@ BATCHES = [[row(5, 3, 4)], [row(9, 2, 2), row(4, 6, 1)]]  # micro-batches of a s
 
 def gradients(trained: MixedPrecision) -> dict[str, torch.Tensor]:
     names = {id(master): name for name, master in trained.masters.named_parameters()}
-    found = {}
-    for one in trained.learnt():
-        pieces = [piece.clone() for piece in one.in_float(torch.empty(PIECE))]
-        found[names[id(one.master)]] = torch.cat(pieces).view(one.master.shape)
-    return found
+    return {names[id(one.master)]: in_float(one) for one in trained.learnt()}
+
+
+def in_float(one: Learnt) -> torch.Tensor:
+    """The gradient alone in float32, in memory of its own."""
+    gradient = one.gradient.float().clone()
+    if one.added is not None:
+        gradient[one.added.of_row >= 0] += one.added.rows[one.added.of_row[one.added.of_row >= 0]]
+    return gradient
 
 
 def backward(trained: MixedPrecision, batches: list[list[Row]]) -> list[torch.Tensor]:
@@ -58,11 +61,7 @@ def cast_at_each_use(decoder: Decoder) -> MixedPrecision:
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("batches", [BATCHES, BATCHES[1:]], ids=["two passes", "a lone pass"])
-def test_log_probs_and_gradients_are_those_of_casting_at_each_use(
-    batches: list[list[Row]], tied: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However many numbers of a gradient are added at once."""
-    monkeypatch.setattr(mixed_precision, "PIECE", 50)
+def test_log_probs_and_gradients_are_those_of_casting_at_each_use(batches: list[list[Row]], tied: bool) -> None:
     plain = cast_at_each_use(decoder_of(replace(LLAMA, tied=tied)).requires_grad_(True))
     trained = MixedPrecision(copy.deepcopy(plain.masters), HALF)
     for found, wanted in zip(backward(trained, batches), backward(plain, batches), strict=True):
@@ -180,9 +179,9 @@ def test_in_float32_nothing_is_copied() -> None:
 
 
 @pytest.mark.parametrize("batches", [BATCHES, BATCHES[:1]], ids=["two passes", "a lone pass"])
-def test_a_step_in_pieces_is_torchs_own(batches: list[list[Row]], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("with_and_without_kernels")
+def test_a_step_is_torchs_own(batches: list[list[Row]]) -> None:
     """The same norm, and AdamW's same steps on the same gradients, clipped."""
-    monkeypatch.setattr(mixed_precision, "PIECE", 50)
     masters = decoder_of()
     optimizer = start_optimizer(masters, rate=0.01)
     trained = MixedPrecision(masters, HALF)

@@ -16,13 +16,14 @@ from harness.recipes.recipe import Logps, Objective, Stage
 from harness.recipes.registry import choose
 from harness.records import TrainStep
 from harness.training.adamw import AdamW, start_optimizer
-from harness.training.mixed_precision import PIECE, MixedPrecision
+from harness.training.mixed_precision import MixedPrecision
 from harness.training.plan import StagePlan, Terms, plan_stage
 from harness.training.reference import Frozen, Moving, ReferenceLogps, pair_logps
 from harness.training.train import Execution, TrainingDivergedError, accumulate, schedule, train_stage
 from models.decoder import Decoder
 from models.packing import Row
 from models.room import OutOfMemoryError
+from tests.harness.training.test_mixed_precision import in_float
 from tests.tiny import LLAMA, chosen_rows, decoder_of, pair_rows
 
 ROWS = pair_rows(16)
@@ -288,8 +289,8 @@ def gradient_of(
     reference = Scarce(decoder_of(seed=2), most)
     trained = MixedPrecision(policy, execution.dtype)
     loss, metrics = accumulate(trained, objective, range(len(ROWS)), ROWS, reference, execution)
-    pieces = [piece.clone() for one in trained.learnt() for piece in one.in_float(torch.empty(PIECE))]
-    return loss, metrics, torch.cat([piece.flatten() for piece in pieces]), execution
+    found = [in_float(one).flatten() for one in trained.learnt()]
+    return loss, metrics, torch.cat(found), execution
 
 
 @pytest.mark.parametrize("most", [150, 70, 30])
