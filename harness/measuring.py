@@ -21,7 +21,6 @@ MEASURING = ("bench.py", "ground.py", "judging.py", "tokenised.py", "way.py")
 def measuring_digest() -> str:
     """Of the code that measures, and of what it stands on: scores made by other code are not these."""
     packages = [Path(str(files(name))) for name in ("evals", "models", "harness.data")]
-    found = [file for folder in packages for file in sorted(folder.rglob("*")) if file.suffix in (".py", ".c")]
-    read = [file for file in found if file.name not in AFTERWARDS]
+    read = [file for folder in packages for file in store.code_in(folder) if file.name not in AFTERWARDS]
     own = [Path(__file__).parent / name for name in MEASURING]
     return store.digest([(file.name, store.file_digest(file)) for file in (*read, *own)])

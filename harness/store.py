@@ -49,6 +49,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def code_in(folder: Path) -> list[Path]:
+    """The files of a package that compute, in one order."""
+    return sorted(file for file in folder.rglob("*") if file.suffix in (".py", ".c"))
+
+
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, sync it, and put it in place in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -122,5 +122,5 @@ def loss_digest(objective: Objective) -> str:
 def code_digest() -> str:
     """Of the code that trains: a checkpoint made by other code is not this one's."""
     folders = [Path(str(package.__file__)).parent for package in (models, harness.training, harness.engines)]
-    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
+    files = sorted(file for folder in folders for file in store.code_in(folder))
     return store.digest([(file.name, store.file_digest(file)) for file in files])

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import models
 from harness import measuring, store
+from harness.engines import graph
 
 
 @pytest.mark.parametrize("name", measuring.MEASURING)
@@ -16,6 +18,15 @@ def test_scores_hang_on_the_code_that_decides_what_is_measured(name: str, monkey
     before = measuring.measuring_digest.__wrapped__()
     monkeypatch.setattr(store, "file_digest", lambda path: "edited" if path == mine else plain(path))
     assert measuring.measuring_digest.__wrapped__() != before
+
+
+@pytest.mark.parametrize("name", ["decoder.py", "kernels.c"])
+def test_scores_and_checkpoints_hang_on_what_computes_a_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, plain = Path(str(models.__file__)).parent / name, store.file_digest
+    digests = (measuring.measuring_digest.__wrapped__, graph.code_digest.__wrapped__)
+    before = [digest() for digest in digests]
+    monkeypatch.setattr(store, "file_digest", lambda path: "edited" if path == mine else plain(path))
+    assert not set(before) & {digest() for digest in digests}
 
 
 def test_every_file_that_is_named_is_there() -> None:
