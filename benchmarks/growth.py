@@ -5,18 +5,21 @@ gone through one and four the same way. A further recipe that shares anchor and 
 passes and little else: `marginal_cost` is its seconds by those that its policy FLOPs take at the rate of the passes
 alone, timed in the same process, and `marginal_steps_cost` that of its steps alone. Between the two lie the anchor that
 it reads and the checkpoint that it writes, which weigh less the longer a trial is; in both, its optimizer's own time.
+Both are measured on short pairs, where passes are shortest beside all that, and on chat pairs.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from benchmarks.benches import wish_for
-from benchmarks.profiles import MODEL, short_source
+from benchmarks.profiles import DRAWN, MODEL, drawn_rows, load, short_source
 from benchmarks.sides import Side, median
 
 Say = Callable[[str], None]
@@ -31,6 +34,7 @@ class Sizes:
     model: str = MODEL
     data: str = "rasbt"
     recipes: tuple[int, ...] = (1, 4, 16)
+    chat_recipes: int = 4
     recipe_pairs: int = 130  # a trial's, 80 of them for DPO: five steps
     pairs: tuple[int, ...] = (8, 32, 128)  # a trial's
     responses: tuple[int, ...] = (32, 128, 512)  # mean tokens
@@ -38,21 +42,17 @@ class Sizes:
 
 
 def compare(dtype: str, say: Say, sizes: Sizes | None = None) -> dict[str, Any]:
-    """Axis → its rows; and the marginal cost of a recipe."""
+    """Axis → its rows; and the marginal cost of a recipe, by profile."""
     sizes = sizes or Sizes(data=short_source())
-    recipes, marginal = by_recipes(sizes, dtype)
-    found = {
-        "marginal_cost": marginal["cost"],
-        "marginal_steps_cost": marginal["steps_cost"],
-        "marginal_seconds": marginal["seconds"],
-        "marginal_gflops_per_second": marginal["gflops_per_second"],
+    recipes, short = by_recipes(sizes, dtype)
+    found: dict[str, Any] = {
         "recipes": told("recipes", recipes, say),
+        "marginal": {"short": cost_told("short", short, say)},
     }
-    say(
-        f"a further recipe: {marginal['seconds']:.1f} s, {marginal['cost']:.2f} times its policy FLOPs at "
-        f"{marginal['gflops_per_second']:.0f} GFLOP/s (asked for: {ASKED} at most), its steps alone "
-        f"{marginal['steps_cost']:.2f}"
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_pairs(Path(folder) / "chat.jsonl", sizes.model, 2 * sizes.recipe_pairs)
+        chat = by_recipes(replace(sizes, data=str(data), recipes=(sizes.chat_recipes,)), dtype)[1]
+    found["marginal"]["chat"] = cost_told("chat", chat, say)
     found["pairs"] = told("pairs", by_pairs(sizes, dtype), say)
     wish = {"model": sizes.model, "dtype": dtype, "profile": "short", "reference": "zeros"}
     lengths = (({**wish, "response": x, "batch": 4, "steps": 2}, x) for x in sizes.responses)
@@ -70,6 +70,26 @@ def told(axis: str, rows: Sequence[Grown] | Iterator[Grown], say: Say) -> list[G
         say(f"{row['x']:>16,}{row['seconds']:>10.1f}{row['peak_bytes'] / 1e9:>10.2f}")
         kept.append(row)
     return kept
+
+
+def cost_told(profile: str, marginal: Grown, say: Say) -> Grown:
+    """The same, said."""
+    say(
+        f"a further recipe, {profile} pairs: {marginal['seconds']:.1f} s, {marginal['cost']:.2f} times its policy FLOPs at "
+        f"{marginal['gflops_per_second']:.0f} GFLOP/s (asked for: {ASKED} at most), its steps alone "
+        f"{marginal['steps_cost']:.2f}"
+    )
+    return marginal
+
+
+def write_pairs(file: Path, model: str, count: int) -> Path:
+    """Pairs of the chat profile as text, for a bench to read."""
+    tokens = load(model)[1]
+    rows = drawn_rows(DRAWN["chat"], tokens, count)
+    pairs = ((tokens.decode(row.prompt), *map(tokens.decode, row.responses)) for row in rows)
+    lines = (json.dumps(dict(zip(("prompt", "chosen", "rejected"), pair, strict=True))) for pair in pairs)
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return file
 
 
 def by_recipes(sizes: Sizes, dtype: str) -> tuple[list[Grown], Grown]:

@@ -14,6 +14,7 @@ def test_each_axis_has_a_row_for_every_size(tiny_model_folder: Path) -> None:
         model=str(tiny_model_folder),
         data="courtesy",
         recipes=(1, 3),
+        chat_recipes=2,
         recipe_pairs=12,
         pairs=(8,),
         responses=(32,),
@@ -28,9 +29,11 @@ def test_each_axis_has_a_row_for_every_size(tiny_model_folder: Path) -> None:
     assert min(row["peak_bytes"] for row in rows) > 1_000_000  # a Python process
     one, three = found["recipes"]
     assert one["seconds"] < three["seconds"]
-    assert found["marginal_steps_cost"] < found["marginal_cost"]
-    assert 0.1 < found["marginal_cost"] < 100  # of milliseconds: neither a rate nor a time upside down
-    assert any(line.startswith("a further recipe:") for line in said)
+    assert found["marginal"].keys() == {"short", "chat"}
+    for profile, marginal in found["marginal"].items():
+        assert marginal["steps_cost"] < marginal["cost"]
+        assert 0.1 < marginal["cost"] < 100  # of milliseconds: neither a rate nor a time upside down
+        assert any(line.startswith(f"a further recipe, {profile} pairs:") for line in said)
 
 
 def test_random_weights_have_the_width_that_is_asked_for() -> None:
