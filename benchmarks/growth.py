@@ -24,6 +24,7 @@ from benchmarks.sides import Side, median
 
 Say = Callable[[str], None]
 Grown = dict[str, float]  # one row: x, seconds, peak_bytes
+CHAT_PAIRS = 300  # of which a bench splits off what it measures with
 ASKED = 1.1  # of the marginal cost, at most
 
 
@@ -50,7 +51,7 @@ def compare(dtype: str, say: Say, sizes: Sizes | None = None) -> dict[str, Any]:
         "marginal": {"short": cost_told("short", short, say)},
     }
     with tempfile.TemporaryDirectory() as folder:
-        data = write_pairs(Path(folder) / "chat.jsonl", sizes.model, 2 * sizes.recipe_pairs)
+        data = write_pairs(Path(folder) / "chat.jsonl", sizes.model, CHAT_PAIRS)
         chat = by_recipes(replace(sizes, data=str(data), recipes=(sizes.chat_recipes,)), dtype)[1]
     found["marginal"]["chat"] = cost_told("chat", chat, say)
     found["pairs"] = told("pairs", by_pairs(sizes, dtype), say)
@@ -75,8 +76,8 @@ def told(axis: str, rows: Sequence[Grown] | Iterator[Grown], say: Say) -> list[G
 def cost_told(profile: str, marginal: Grown, say: Say) -> Grown:
     """The same, said."""
     say(
-        f"a further recipe, {profile} pairs: {marginal['seconds']:.1f} s, {marginal['cost']:.2f} times its policy FLOPs at "
-        f"{marginal['gflops_per_second']:.0f} GFLOP/s (asked for: {ASKED} at most), its steps alone "
+        f"a further recipe, {profile} pairs: {marginal['seconds']:.1f} s, {marginal['cost']:.2f} times its policy FLOPs "
+        f"at {marginal['gflops_per_second']:.0f} GFLOP/s (asked for: {ASKED} at most), its steps alone "
         f"{marginal['steps_cost']:.2f}"
     )
     return marginal
