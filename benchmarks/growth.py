@@ -76,8 +76,8 @@ def told(axis: str, rows: Sequence[Grown] | Iterator[Grown], say: Say) -> list[G
 def cost_told(profile: str, marginal: Grown, say: Say) -> Grown:
     """The same, said."""
     say(
-        f"a further recipe, {profile} pairs: {marginal['seconds']:.1f} s, {marginal['cost']:.2f} times its policy FLOPs "
-        f"at {marginal['gflops_per_second']:.0f} GFLOP/s (asked for: {ASKED} at most), its steps alone "
+        f"a further recipe, {profile} pairs: {marginal['seconds']:.1f} s, {marginal['cost']:.2f} times its policy "
+        f"FLOPs at {marginal['gflops_per_second']:.0f} GFLOP/s (asked for: {ASKED} at most), its steps alone "
         f"{marginal['steps_cost']:.2f}"
     )
     return marginal

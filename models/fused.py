@@ -30,7 +30,7 @@ def rms_norm(x: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype) -> Ten
 def add_and_norm(
     x_ND: Tensor, added_ND: Tensor, weight_D: Tensor, eps: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """x + added, in float32, and its RMSNorm in `dtype`, which `added` has."""
+    """x + added, in float32, and its RMSNorm in `dtype`."""
     if not torch.is_grad_enabled():
         normed = _normed(x_ND, added_ND, weight_D, eps, dtype)
         return normed.x, normed.out

@@ -10,7 +10,6 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define SMALL 8192 /* numbers that are not worth waking other threads for */
-#define WIDEST 512 /* numbers of a head */
 #define BLOCK 8192 /* numbers of a sum that is kept in float */
 
 typedef uint16_t bf16;
@@ -223,7 +222,7 @@ void turn(const void *x, const void *cosine, const void *sine, void *out, int64_
 
 /* ---- Attention's gradient, between its multiplications: scores (rows, width) become softmax(scores + bias), and grads,
    what comes back to those shares, become shares * (grads - sum of shares * grads), what goes back to the scores.
-   Rows are (batch, heads, queries); bias is (batch, queries, width), of which the first `open` columns are all zero. */
+   Rows are (batch, heads, queries); bias is (batch, queries, width), of which the first `open` columns are not looked at. */
 
 INLINE void soften_row(void *scores, void *grads, const void *bias, int64_t open, int64_t width, int wide) {
     float top = -INFINITY, all = 0, along = 0;
@@ -431,7 +430,7 @@ void squares(const void *grad, const int32_t *extra, const float *more, double *
 
 typedef struct {
     float shrink; /* gradients are times this */
-    float beta1, beta2;
+    float new1, beta2, new2; /* new = 1 - beta */
     float rate;  /* over 1 - beta1^step */
     float root;  /* 1 / sqrt(1 - beta2^step) */
     float eps;
@@ -442,8 +441,8 @@ INLINE void step_row(float *master, float *mean, float *square, bf16 *copy, cons
 #pragma omp simd
     for (int64_t i = 0; i < width; i++) {
         float g = (read(grad, i, wide) + (more ? more[i] : 0.0f)) * s.shrink;
-        float m = mean[i] + (1.0f - s.beta1) * (g - mean[i]);
-        float v = s.beta2 * square[i] + (1.0f - s.beta2) * g * g;
+        float m = mean[i] + s.new1 * (g - mean[i]);
+        float v = s.beta2 * square[i] + s.new2 * g * g;
         float w = master[i] - s.rate * m / (sqrtf(v) * s.root + s.eps);
         mean[i] = m;
         square[i] = v;
@@ -454,9 +453,9 @@ INLINE void step_row(float *master, float *mean, float *square, bf16 *copy, cons
 
 /* `copy`, in bfloat16, may be null. */
 void adamw(float *master, float *mean, float *square, bf16 *copy, const void *grad, const int32_t *extra,
-           const float *more, int64_t rows, int64_t width, int64_t threads, float shrink, float beta1, float beta2,
-           float rate, float root, float eps, int wide) {
-    Step s = {shrink, beta1, beta2, rate, root, eps};
+           const float *more, int64_t rows, int64_t width, int64_t threads, float shrink, float new1, float beta2,
+           float new2, float rate, float root, float eps, int wide) {
+    Step s = {shrink, new1, beta2, new2, rate, root, eps};
     int64_t size = wide ? 4 : 2;
 #pragma omp parallel for schedule(static) num_threads(threads) if (rows * width > SMALL)
     for (int64_t row = 0; row < rows; row++) {

@@ -3,7 +3,9 @@
 torch passes over memory once an operator, and between the matrices it is memory that takes the time: the same formulas
 in one pass each take a half to an eighth (docs/log.md, 2026-11-28). Without a C compiler, or where torch's threads are
 not GCC's, there are no kernels, and the same numbers but for rounding. PREFBENCH_KERNELS=0 does without them.
-Shapes: N rows · D width · F feed-forward width · H heads · E head width · U positions · V vocabulary.
+C checks nothing: what may be handed over is asserted here, or asked of `take`.
+Shapes: N tokens · D width · F feed-forward width, or half a head's where it is turned · H heads · K key/value heads ·
+E head width · B rows · T queries, or what a cache holds · S keys · U positions · V vocabulary.
 """
 
 from __future__ import annotations
@@ -27,12 +29,12 @@ from models.failure import one_line
 from models.home import cache_path
 
 SOURCE = Path(__file__).with_suffix(".c")
+WIDEST = 512  # numbers of a head that one new token looks with; C keeps as many beside
 FLAGS = (
-    *("-O3", "-march=native", "-fPIC", "-fopenmp"),
+    *("-O3", "-march=native", "-fPIC", "-fopenmp", f"-DWIDEST={WIDEST}"),
     *("-fno-math-errno", "-fno-trapping-math", "-fassociative-math", "-fno-signed-zeros"),  # sums in any order
 )
 FLAGS_X86 = ("-mprefer-vector-width=512",)
-WIDEST = 512  # numbers of a head that one new token looks with
 WIDE = {torch.float32: 1, torch.bfloat16: 0}  # as the source calls them
 SIGNATURES: dict[str, list[Any]] = {
     "norm": [*[c_void_p] * 6, *[c_int64] * 3, c_float, c_int],
@@ -45,7 +47,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "targets": [*[c_void_p] * 4, *[c_int64] * 3, c_int, c_int],
     "add": [*[c_void_p] * 2, *[c_int64] * 3, c_int, c_int],
     "squares": [*[c_void_p] * 4, *[c_int64] * 3, c_int],
-    "adamw": [*[c_void_p] * 7, *[c_int64] * 3, *[c_float] * 6, c_int],
+    "adamw": [*[c_void_p] * 7, *[c_int64] * 3, *[c_float] * 7, c_int],
 }
 
 
@@ -63,16 +65,33 @@ def built() -> Built:
         return Built(None, "not asked for (PREFBENCH_KERNELS=0)")
     compiler = shlex.split(os.environ.get("CC", "cc"))
     try:
+        threads = _torchs_threads()
         version = _said_by([*compiler, "--version"]).splitlines()[0]
-        # The library calls the threads that torch has brought along: others beside them would wait for each other.
-        (threads,) = (Path(torch.__file__).parent / "lib").glob("libgomp*.so*")
         ctypes.CDLL(str(threads), mode=ctypes.RTLD_GLOBAL)
-        library = ctypes.CDLL(str(_compiled(compiler, version)))
+        library = _loaded(compiler, version)
         for name, signature in SIGNATURES.items():
             getattr(library, name).argtypes, getattr(library, name).restype = signature, None
     except Exception as error:  # no compiler, another one's threads, a cache that cannot be written: all can do without
         return Built(None, f"none, torch's own operators instead ({one_line(error)})")
     return Built(library, f"compiled by {version}")
+
+
+def _torchs_threads() -> Path:
+    """The library calls those that torch has brought along: others beside them would wait for each other."""
+    found = list((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
+    if len(found) != 1:
+        raise OSError(f"torch brings {len(found)} of GCC's thread libraries along, and one is needed")
+    return found[0]
+
+
+def _loaded(compiler: list[str], version: str) -> ctypes.CDLL:
+    """Made again if what is kept cannot be loaded: a machine may have crashed while it was written."""
+    library = _compiled(compiler, version)
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError:
+        library.unlink(missing_ok=True)
+        return ctypes.CDLL(str(_compiled(compiler, version)))
 
 
 def _compiled(compiler: list[str], version: str) -> Path:
@@ -110,9 +129,9 @@ def take(*tensors: Tensor) -> bool:
     """Whether there are kernels, and they know such tensors: of one dtype, whole, on a processor."""
     dtype = tensors[0].dtype
     return (
-        built().library is not None
-        and dtype in WIDE
+        dtype in WIDE
         and all(tensor.is_cpu and tensor.dtype == dtype and tensor.is_contiguous() for tensor in tensors)
+        and built().library is not None
     )
 
 
@@ -169,6 +188,7 @@ def gate_back(grad: Tensor, both: Tensor) -> Tensor:
 def turn(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor, way: float) -> Tensor:
     """Each pair of features (e, e + E/2) turned by its angle times `way`; of x only heads must lie one by one."""
     N, H, E = x_NHE.shape
+    assert cosine_N1F.shape == sine_N1F.shape == (N, 1, E // 2)
     out = x_NHE.new_empty(N, H, E)
     pointers = x_NHE.data_ptr(), cosine_N1F.data_ptr(), sine_N1F.data_ptr(), out.data_ptr()
     sizes = N, x_NHE.stride(0), H, E // 2, torch.get_num_threads()
@@ -179,9 +199,11 @@ def turn(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor, way: float) -> Ten
 def soften(scores: Tensor, grads: Tensor, bias_B1TS: Tensor, open: int) -> None:
     """Scores (…, T, S) of B times some heads become their softmax, its gradients theirs.
 
-    `open`: so many columns of the bias, the first ones, are all zero.
+    `open`: so many columns of the bias, the first ones, are not looked at, as if they were zero.
     """
     B, _, T, S = bias_B1TS.shape
+    assert scores.shape == grads.shape
+    assert scores.shape[-1] == S
     sizes = B, scores.numel() // max(1, B * T * S), T, open, S, torch.get_num_threads()
     built().library.soften(_at(scores), _at(grads), _at(bias_B1TS), *sizes, WIDE[scores.dtype])
 
@@ -191,13 +213,15 @@ def look(
 ) -> Tensor | None:
     """Adds a token of each row behind what it has, and softmax(q · kᵀ / √E) · v over all of it, (B, H, E).
 
-    None where there is no kernel for that.
+    Each row has fewer than T tokens. None where there is no kernel for that.
     """
     B, H, E = query_BHE.shape
     K, T = keys_BKTE.shape[1:3]
     new, caches = (query_BHE, key_BKE, value_BKE), (keys_BKTE, values_BKTE)
     if E > WIDEST or not take(*(x[:1] for x in new), *(x[:1] for x in caches)):
         return None
+    assert keys_BKTE.shape == values_BKTE.shape
+    assert keys_BKTE.stride() == values_BKTE.stride()
     assert lengths_B.dtype == torch.int64
     out, threads = query_BHE.new_empty(B, H, E), torch.get_num_threads()
     room = query_BHE.new_empty(threads, H // K, T, dtype=torch.float32)
@@ -209,6 +233,8 @@ def look(
 
 def targets(logits_UV: Tensor, targets_U: Tensor, *, sloping: bool) -> Tensor:
     """log softmax at the targets, (U,) float32; with `sloping`, logits become (onehot − softmax)."""
+    assert targets_U.dtype == torch.int64
+    assert targets_U.is_contiguous()
     logps_U = logits_UV.new_empty(len(logits_UV), dtype=torch.float32)
     room_TV = logits_UV.new_empty(torch.get_num_threads(), logits_UV.shape[1], dtype=torch.float32)
     pointers = logits_UV.data_ptr(), targets_U.data_ptr(), logps_U.data_ptr(), room_TV.data_ptr()
@@ -216,18 +242,10 @@ def targets(logits_UV: Tensor, targets_U: Tensor, *, sloping: bool) -> Tensor:
     return logps_U
 
 
-def _at(x: Tensor | None) -> int | None:
-    return None if x is None else x.data_ptr()
-
-
-def _sizes(x: Tensor) -> tuple[int, int, int]:
-    """Rows, numbers in each, threads."""
-    width = x.shape[-1]
-    return x.numel() // width if width else 0, width, torch.get_num_threads()
-
-
 def add(total: Tensor, more: Tensor, *, first: bool) -> None:
     """total += more, or total = more; total is float32."""
+    assert total.dtype == torch.float32
+    assert total.shape == more.shape
     built().library.add(_at(total), _at(more), *_sizes(more), first, WIDE[more.dtype])
 
 
@@ -261,19 +279,23 @@ def adamw(
     eps: float,
 ) -> None:
     """A step of AdamW (arXiv:1711.05101, no weight decay), gradients times `shrink`; the copy, in bfloat16, follows."""
-    pointers = [x.data_ptr() for x in (master, mean, square)] + [None if copy is None else copy.data_ptr()]
+    assert master.dtype == mean.dtype == square.dtype == torch.float32
+    assert copy is None or (copy.dtype == torch.bfloat16 and copy.is_contiguous())
+    weights = [_at(x) for x in (master, mean, square, copy, gradient)]
     corrected = rate / (1 - betas[0] ** step), (1 - betas[1] ** step) ** -0.5
-    built().library.adamw(
-        *pointers,
-        gradient.data_ptr(),
-        *_pointers(added),
-        *_sizes(master),
-        shrink,
-        *betas,
-        *corrected,
-        eps,
-        WIDE[gradient.dtype],
-    )
+    numbers = shrink, 1 - betas[0], betas[1], 1 - betas[1], *corrected, eps
+    built().library.adamw(*weights, *_pointers(added), *_sizes(master), *numbers, WIDE[gradient.dtype])
+    torch.autograd.graph.increment_version([x for x in (master, copy) if x is not None])
+
+
+def _at(x: Tensor | None) -> int | None:
+    return None if x is None else x.data_ptr()
+
+
+def _sizes(x: Tensor) -> tuple[int, int, int]:
+    """Rows, numbers in each, threads."""
+    width = x.shape[-1]
+    return x.numel() // width if width else 0, width, torch.get_num_threads()
 
 
 def _pointers(added: Added | None) -> tuple[int | None, int | None]:

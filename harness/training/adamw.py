@@ -37,6 +37,7 @@ class AdamW:
 
     def __init__(self, weights: Sequence[Tensor], rate: float) -> None:
         """`rate` may be set anew before each step."""
+        assert all(w.ndim and w.dtype == torch.float32 and w.is_contiguous() for w in weights), "as kernels read them"
         self.weights, self.rate = tuple(weights), rate
         self._moments: dict[int, tuple[Tensor, Tensor]] = {}  # means of gradients and of squares, by the weight's id
         self._steps = 0
@@ -75,30 +76,31 @@ class AdamW:
         return norm
 
     def _step_by_torch(self, learnt: Sequence[Learnt]) -> float:
-        """The kernel divides by `grad_scale` in its own pass, which is there for a `GradScaler`."""
-        assert all(one.added is None for one in learnt)
-        masters, gradients = [one.master for one in learnt], [one.gradient for one in learnt]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        means, squares = zip(*map(self._moments_of, masters), strict=True)
-        torch._fused_adamw_(
-            masters,
-            gradients,
-            list(means),
-            list(squares),
-            [],
-            [torch.full((), float(self._steps), device=norm.device)] * len(masters),
-            lr=self.rate,
-            beta1=BETAS[0],
-            beta2=BETAS[1],
-            eps=EPSILON,
-            weight_decay=0.0,
-            amsgrad=False,
-            maximize=False,
-            grad_scale=(norm / CLIP).clamp(min=1),
-        )
-        for one in learnt:
-            if one.copy is not None:
-                one.copy.copy_(one.master)
+        """Its kernel divides by `grad_scale` in its own pass, which is there for a `GradScaler`."""
+        norm = torch.stack([torch.linalg.vector_norm(one.in_float()) for one in learnt]).norm()
+        steps = torch.full((), float(self._steps), device=norm.device)
+        # A GPU steps on all at once; a processor on one by one, so that one gradient at a time is held in float32.
+        for part in [learnt] if norm.is_cuda else [[one] for one in learnt]:
+            means, squares = zip(*(self._moments_of(one.master) for one in part), strict=True)
+            torch._fused_adamw_(
+                [one.master for one in part],
+                [one.in_float() for one in part],
+                list(means),
+                list(squares),
+                [],
+                [steps] * len(part),
+                lr=self.rate,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                eps=EPSILON,
+                weight_decay=0.0,
+                amsgrad=False,
+                maximize=False,
+                grad_scale=(norm / CLIP).clamp(min=1),
+            )
+            for one in part:
+                if one.copy is not None:
+                    one.copy.copy_(one.master)
         return float(norm)
 
     def _moments_of(self, master: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 AdamW steps on the masters; passes read a copy of each matrix in a narrower dtype, cast once a step and not once a
 micro-batch. A copy's gradient comes in its own dtype: where a step is one pass, a processor leaves it there until the
-update, if our own kernels step on it; those of several passes are added up in float32.
+update; those of several passes are added up in float32.
 """
 
 from __future__ import annotations
@@ -27,6 +27,14 @@ class Learnt(NamedTuple):
     gradient: Tensor
     copy: Tensor | None
     added: Added | None  # to the gradient: a tied embedding's rows, beside its head's
+
+    def in_float(self) -> Tensor:
+        """The gradient with what is added to it, in float32."""
+        if self.added is None:
+            return self.gradient.float()
+        rows = (self.added.of_row >= 0).nonzero()[:, 0]
+        more = self.added.rows.index_select(0, self.added.of_row.index_select(0, rows))
+        return self.gradient.float().index_add(0, rows, more)
 
 
 class MixedPrecision:
@@ -59,8 +67,8 @@ class MixedPrecision:
             self.computing.head_gradient = torch.empty_like(self.computing.head)
 
     def expect(self, passes: int) -> None:
-        """So many backward passes until the update. Of a lone one kernels take gradients from where they are."""
-        self._passes.lone = passes == 1 and all(kernels.take(one) for pair in self._copies for one in pair)
+        """So many backward passes until the update. Of a lone one a processor leaves gradients where they are."""
+        self._passes.lone = passes == 1 and self.masters.device.type == "cpu"
 
     def learnt(self) -> list[Learnt]:
         """Of all that is trained, what has a gradient."""

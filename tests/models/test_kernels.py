@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -129,6 +130,7 @@ class TestFormulas:
             kernels.adamw(master, mean, square, copy, gradient, added, **settings)  # type: ignore[arg-type]
             close(master, theirs.detach())
         assert copy is None or torch.equal(copy, master.bfloat16())
+        assert master._version == 3, "autograd is to notice"
 
 
 @needs_kernels
@@ -136,7 +138,7 @@ class TestFormulas:
 @pytest.mark.parametrize("dtype", DTYPES)
 class TestAttention:
     def test_the_slope_between_its_multiplications(self, dtype: torch.dtype) -> None:
-        B, H, T, S, OPEN = 3, 4, 9, 50, 20
+        B, H, T, S, OPEN = 3, 4, 19, 50, 20  # more than what one thread does alone
         scores, grads = (3 * torch.randn(B, H, T, S)).to(dtype), torch.randn(B, H, T, S).to(dtype)
         unseen = torch.rand(B, 1, T, S) < 0.3
         unseen[..., :OPEN] = False
@@ -186,6 +188,16 @@ def test_what_is_no_number_stays_none(dtype: torch.dtype) -> None:
         kernels.gate_back(ones[:, :4].contiguous(), bad),
         kernels.targets(bad.clone(), torch.zeros(2, dtype=torch.int64), sloping=True),
     ]
+    scores, grads = bad.clone(), ones.clone()
+    kernels.soften(scores, grads, torch.zeros(1, 1, 2, 8, dtype=dtype), 8)
+    total, master, moments = torch.zeros(2, 8), torch.zeros(2, 8), torch.zeros(2, 2, 8)
+    kernels.add(total, bad, first=False)
+    settings = {"shrink": 1.0, "betas": (0.9, 0.999), "rate": 0.1, "step": 1, "eps": 1e-8}
+    kernels.adamw(master, *moments, None, bad, None, **settings)  # type: ignore[arg-type]
+    new, caches = bad[:, None], torch.zeros(2, 2, 1, 3, 8, dtype=dtype)
+    seen = kernels.look(new, new, new, *caches, torch.tensor([0, 2]))
+    assert seen is not None
+    outputs += [scores, grads, total, master, seen]
     assert all(out.isnan().all() for out in outputs)
     assert math.isnan(kernels.squares(bad, None))
 
@@ -227,6 +239,18 @@ def test_tensors_that_kernels_do_not_know_are_left_to_torch(name: str) -> None:
     assert not kernels.take(torch.ones(3), torch.ones(3).bfloat16())
 
 
+@needs_kernels
+def test_heads_too_wide_are_left_to_torch() -> None:
+    new, caches = torch.ones(1, 1, kernels.WIDEST + 2), torch.zeros(2, 1, 1, 3, kernels.WIDEST + 2)
+    assert kernels.look(new, new, new, *caches, torch.tensor([0])) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("cc") is None, reason="no C compiler")
+def test_where_there_is_a_compiler_there_are_kernels() -> None:
+    """Or all tests above would be skipped where the source is wrong."""
+    assert kernels.built().library is not None, kernels.built().said
+
+
 def told(cache: Path, **environment: str) -> str:
     """What a fresh process says of its kernels, and whether it computes."""
     code = (
@@ -247,6 +271,8 @@ def test_kernels_are_compiled_once_for_a_machine(tmp_path: Path) -> None:
     made = library.stat().st_mtime_ns
     assert "compiled by" in told(tmp_path)
     assert [file.stat().st_mtime_ns for file in (tmp_path / "kernels").iterdir()] == [made]
+    library.write_bytes(library.read_bytes()[:100])
+    assert "compiled by" in told(tmp_path), "what a crash cut off is made again"
 
 
 FAULTS = {

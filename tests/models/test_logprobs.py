@@ -21,6 +21,7 @@ def whole_logps(decoder: Decoder, batch: Packed) -> Tensor:
     return (hidden_ND[batch.sources_U[batch.places_M]] @ decoder.head.T).log_softmax(-1)
 
 
+@pytest.mark.usefixtures("with_and_without_kernels")
 @pytest.mark.parametrize("logits", [1, 100, 2**20])
 @pytest.mark.parametrize("chunk", [1, 3, 7, 512])
 def test_log_probs_are_those_of_the_whole_softmax(chunk: int, logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,6 +33,7 @@ def test_log_probs_are_those_of_the_whole_softmax(chunk: int, logits: int, monke
     torch.testing.assert_close(token_logps(decoder, batch, dtype=torch.float32), wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.usefixtures("with_and_without_kernels")
 @pytest.mark.parametrize("tied", [True, False], ids=["tied head", "untied head"])
 @pytest.mark.parametrize("chunk", [1, 3, 7, 512])
 def test_gradients_are_those_of_the_whole_softmax(chunk: int, tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +53,7 @@ def test_gradients_are_those_of_the_whole_softmax(chunk: int, tied: bool, monkey
         assert (found - wanted).norm() <= 1e-5 * wanted.norm(), name
 
 
+@pytest.mark.usefixtures("with_and_without_kernels")
 def test_a_token_that_is_next_to_impossible_has_its_log_prob() -> None:
     """Its share is zero in float32; its logarithm is not, nor is its gradient lost."""
     hidden_MD, head_VD = torch.tensor([[1.0]], requires_grad=True), torch.tensor([[0.0], [-200.0], [-1.0]])

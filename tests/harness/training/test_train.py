@@ -23,7 +23,6 @@ from harness.training.train import Execution, TrainingDivergedError, accumulate,
 from models.decoder import Decoder
 from models.packing import Row
 from models.room import OutOfMemoryError
-from tests.harness.training.test_mixed_precision import in_float
 from tests.tiny import LLAMA, chosen_rows, decoder_of, pair_rows
 
 ROWS = pair_rows(16)
@@ -289,7 +288,7 @@ def gradient_of(
     reference = Scarce(decoder_of(seed=2), most)
     trained = MixedPrecision(policy, execution.dtype)
     loss, metrics = accumulate(trained, objective, range(len(ROWS)), ROWS, reference, execution)
-    found = [in_float(one).flatten() for one in trained.learnt()]
+    found = [one.in_float().flatten() for one in trained.learnt()]
     return loss, metrics, torch.cat(found), execution
 
 
