@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -245,7 +246,10 @@ def test_heads_too_wide_are_left_to_torch() -> None:
     assert kernels.look(new, new, new, *caches, torch.tensor([0])) is None
 
 
-@pytest.mark.skipif(sys.platform != "linux" or shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("cc") is None or os.environ.get("PREFBENCH_KERNELS") == "0",
+    reason="no C compiler, or not asked for",
+)
 def test_where_there_is_a_compiler_there_are_kernels() -> None:
     """Or all tests above would be skipped where the source is wrong."""
     assert kernels.built().library is not None, kernels.built().said
