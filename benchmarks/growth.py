@@ -35,7 +35,7 @@ class Sizes:
     model: str = MODEL
     data: str = "rasbt"
     recipes: tuple[int, ...] = (1, 4, 16)
-    chat_recipes: int = 4
+    chat_recipes: int = 6
     recipe_pairs: int = 130  # a trial's, 80 of them for DPO: five steps
     pairs: tuple[int, ...] = (8, 32, 128)  # a trial's
     responses: tuple[int, ...] = (32, 128, 512)  # mean tokens
