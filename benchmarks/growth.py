@@ -2,8 +2,8 @@
 
 Every size runs in a process of its own, so that its peak is its own; but for recipes, where who has trained sixteen has
 gone through one and four the same way. A further recipe that shares anchor and reference should cost its own policy
-passes and little else: `marginal_cost` is its seconds by those that its policy FLOPs take at the rate of the passes
-alone, timed in the same process, and `marginal_steps_cost` that of its steps alone. Between the two lie the anchor that
+passes and little else: its marginal `cost` is its seconds by those that its policy FLOPs take at the rate of the passes
+alone, timed in the same process, and `steps_cost` that of its steps alone. Between the two lie the anchor that
 it reads and the checkpoint that it writes, which weigh less the longer a trial is; in both, its optimizer's own time.
 Both are measured on short pairs, where passes are shortest beside all that, and on chat pairs.
 """

@@ -7,6 +7,7 @@ Shapes: B rows · S rows at first · C limit · T cache length · W window · L 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,19 +48,18 @@ class Cache:
     def attend(self, window: int) -> Attend:
         """Adds a token of each row behind what it has, and attends to all of it; the lengths stay as they are."""
         assert window <= self.keys.shape[3]
-        by_torch: Attend | None = None
+        by_torch = functools.cache(functools.partial(self._attend_by_torch, window))
 
         def attend(layer: int, query_BHE: Tensor, key_BKE: Tensor, value_BKE: Tensor) -> Tensor:
             keys, values = self.keys[layer], self.values[layer]
             if (seen := kernels.look(query_BHE, key_BKE, value_BKE, keys, values, self.lengths_B)) is not None:
                 return seen
-            nonlocal by_torch
-            by_torch = by_torch or self._attend_by_torch(window)
-            return by_torch(layer, query_BHE, key_BKE, value_BKE)
+            return by_torch()(layer, query_BHE, key_BKE, value_BKE)
 
         return attend
 
     def _attend_by_torch(self, window: int) -> Attend:
+        """The same where there is no kernel for it."""
         rows_B = torch.arange(len(self.lengths_B), device=self.lengths_B.device)
         unseen_BW = torch.arange(window, device=rows_B.device) > self.lengths_B[:, None]
         bias_B11W = torch.zeros(unseen_BW.shape, dtype=self.keys.dtype, device=rows_B.device)

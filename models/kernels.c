@@ -387,27 +387,19 @@ void add(float *sum, const void *more, int64_t rows, int64_t width, int64_t thre
 
 /* ---- AdamW. A gradient of `rows` by `width`; to row r is added row extra[r] of `more` (float), where extra[r] >= 0. */
 
-INLINE float square_row(const void *grad, const float *more, int64_t width, int wide) {
+INLINE double square_row(const void *grad, const float *more, int64_t width, int wide) {
     double all = 0;
     for (int64_t start = 0; start < width; start += BLOCK) {
         int64_t end = start + BLOCK < width ? start + BLOCK : width;
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (int64_t i = start; i < end; i++) {
-            float g = read(grad, i, wide);
+            float g = read(grad, i, wide) + (more ? more[i] : 0.0f);
             sum += g * g;
-        }
-        if (more) {
-            sum = 0;
-#pragma omp simd reduction(+ : sum)
-            for (int64_t i = start; i < end; i++) {
-                float g = read(grad, i, wide) + more[i];
-                sum += g * g;
-            }
         }
         all += sum;
     }
-    return (float)all;
+    return all;
 }
 
 /* Sums of squares, (threads,). */
@@ -420,7 +412,7 @@ void squares(const void *grad, const int32_t *extra, const float *more, double *
         for (int64_t row = rows * t / threads; row < rows * (t + 1) / threads; row++) {
             const char *g = (const char *)grad + row * width * size;
             const float *m = extra && extra[row] >= 0 ? more + extra[row] * width : 0;
-#define BODY(w) all += square_row(g, m, width, w)
+#define BODY(w) all += m ? square_row(g, m, width, w) : square_row(g, 0, width, w)
             BY_WIDTH(wide, BODY);
 #undef BODY
         }

@@ -63,8 +63,8 @@ def built() -> Built:
     """Compiled once for a machine and kept in the cache folder; loaded once a process."""
     if os.environ.get("PREFBENCH_KERNELS") == "0":
         return Built(None, "not asked for (PREFBENCH_KERNELS=0)")
-    compiler = shlex.split(os.environ.get("CC", "cc"))
     try:
+        compiler = shlex.split(os.environ.get("CC") or "cc")
         threads = _torchs_threads()
         version = _said_by([*compiler, "--version"]).splitlines()[0]
         ctypes.CDLL(str(threads), mode=ctypes.RTLD_GLOBAL)
@@ -97,7 +97,7 @@ def _loaded(compiler: list[str], version: str) -> ctypes.CDLL:
 def _compiled(compiler: list[str], version: str) -> Path:
     """The library for this source, compiler and processor."""
     flags = (*FLAGS, *(FLAGS_X86 if platform.machine() in ("x86_64", "AMD64") else ()))
-    made_of = (SOURCE.read_text(), compiler, version, flags, platform.machine(), _processor())
+    made_of = (SOURCE.read_text(encoding="utf-8"), compiler, version, flags, platform.machine(), _processor())
     library = cache_path() / "kernels" / f"{hashlib.sha256(repr(made_of).encode()).hexdigest()[:32]}.so"
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def _processor() -> str:
     if not told.exists():
         return platform.processor()
     kinds = ("flags", "Features", "model name", "CPU part")
-    return "\n".join(sorted({line for line in told.read_text().splitlines() if line.startswith(kinds)}))
+    return "\n".join(sorted({line for line in told.read_text(encoding="utf-8").splitlines() if line.startswith(kinds)}))
 
 
 def _said_by(command: list[str]) -> str:
@@ -153,6 +153,8 @@ def norm(x: Tensor, added: Tensor | None, weight_D: Tensor, eps: float, dtype: t
 
 
 class NormSlopes(NamedTuple):
+    """What goes back through a norm, or through a sum and its norm."""
+
     x: Tensor
     added: Tensor  # the same in its dtype
     weight: Tensor | None
@@ -173,14 +175,14 @@ def norm_back(
 def gate(both: Tensor) -> Tensor:
     """silu(gate) · up of gate and up side by side, (…, F)."""
     out = both.new_empty(*both.shape[:-1], both.shape[-1] // 2)
-    built().library.gate(both.data_ptr(), out.data_ptr(), *_sizes(out), WIDE[both.dtype])
+    built().library.gate(_at(both), _at(out), *_sizes(out), WIDE[both.dtype])
     return out
 
 
 def gate_back(grad: Tensor, both: Tensor) -> Tensor:
     """The slope of both, (…, 2F)."""
     slope = torch.empty_like(both)
-    pointers = grad.data_ptr(), both.data_ptr(), slope.data_ptr()
+    pointers = _at(grad), _at(both), _at(slope)
     built().library.gate_back(*pointers, *_sizes(grad), WIDE[both.dtype])
     return slope
 
@@ -190,7 +192,7 @@ def turn(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor, way: float) -> Ten
     N, H, E = x_NHE.shape
     assert cosine_N1F.shape == sine_N1F.shape == (N, 1, E // 2)
     out = x_NHE.new_empty(N, H, E)
-    pointers = x_NHE.data_ptr(), cosine_N1F.data_ptr(), sine_N1F.data_ptr(), out.data_ptr()
+    pointers = _at(x_NHE), _at(cosine_N1F), _at(sine_N1F), _at(out)
     sizes = N, x_NHE.stride(0), H, E // 2, torch.get_num_threads()
     built().library.turn(*pointers, *sizes, way, WIDE[x_NHE.dtype])
     return out
@@ -225,7 +227,7 @@ def look(
     assert lengths_B.dtype == torch.int64
     out, threads = query_BHE.new_empty(B, H, E), torch.get_num_threads()
     room = query_BHE.new_empty(threads, H // K, T, dtype=torch.float32)
-    pointers = [x.data_ptr() for x in (*new, *caches, lengths_B, out, room)]
+    pointers = [_at(x) for x in (*new, *caches, lengths_B, out, room)]
     apart = [x.stride(0) for x in (*new, keys_BKTE)]
     built().library.look(*pointers, B, K, H // K, E, T, *apart, threads, E**-0.5, WIDE[query_BHE.dtype])
     return out
@@ -237,7 +239,7 @@ def targets(logits_UV: Tensor, targets_U: Tensor, *, sloping: bool) -> Tensor:
     assert targets_U.is_contiguous()
     logps_U = logits_UV.new_empty(len(logits_UV), dtype=torch.float32)
     room_TV = logits_UV.new_empty(torch.get_num_threads(), logits_UV.shape[1], dtype=torch.float32)
-    pointers = logits_UV.data_ptr(), targets_U.data_ptr(), logps_U.data_ptr(), room_TV.data_ptr()
+    pointers = _at(logits_UV), _at(targets_U), _at(logps_U), _at(room_TV)
     built().library.targets(*pointers, *_sizes(logits_UV), sloping, WIDE[logits_UV.dtype])
     return logps_U
 
@@ -259,7 +261,7 @@ class Added(NamedTuple):
 def squares(gradient: Tensor, added: Added | None) -> float:
     """Σ g² over all, in parts of float32 that are summed in float64."""
     sums_T = torch.empty(torch.get_num_threads(), dtype=torch.float64)
-    pointers = gradient.data_ptr(), *_pointers(added), sums_T.data_ptr()
+    pointers = _at(gradient), *_pointers(added), _at(sums_T)
     built().library.squares(*pointers, *_sizes(gradient), WIDE[gradient.dtype])
     return float(sums_T.sum())
 
@@ -299,4 +301,4 @@ def _sizes(x: Tensor) -> tuple[int, int, int]:
 
 
 def _pointers(added: Added | None) -> tuple[int | None, int | None]:
-    return (None, None) if added is None else (added.of_row.data_ptr(), added.rows.data_ptr())
+    return (None, None) if added is None else (_at(added.of_row), _at(added.rows))

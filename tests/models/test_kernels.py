@@ -282,6 +282,7 @@ def test_kernels_are_compiled_once_for_a_machine(tmp_path: Path) -> None:
 FAULTS = {
     "no compiler": ({"CC": "no-such-compiler"}, "FileNotFoundError"),
     "one that fails": ({"CC": "false"}, "false"),
+    "a quote without its end": ({"CC": '"gcc'}, "ValueError"),
     "not asked for": ({"PREFBENCH_KERNELS": "0"}, "PREFBENCH_KERNELS=0"),
 }
 
