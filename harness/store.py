@@ -51,7 +51,7 @@ def file_digest(path: Path) -> str:
 
 def code_in(folder: Path) -> list[Path]:
     """The files of a package that compute, in one order."""
-    return sorted(file for file in folder.rglob("*") if file.suffix in (".py", ".c"))
+    return sorted(file for file in folder.rglob("*") if file.suffix in (".py", ".c", ".h"))
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:

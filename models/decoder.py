@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models import products
 from models.architecture import Architecture, RopeScaling
 from models.fused import add_and_norm, rms_norm, rotate, silu_gate
 from models.precision import make_first_calls
@@ -196,7 +197,11 @@ def multiply_alone(x_ND: Tensor, linear: nn.Linear) -> Tensor:
     if (prepacked := getattr(linear, "prepacked", None)) is not None:  # models/prepacked.py
         multiplied: Tensor = prepacked(x_ND, bias)
         return multiplied
-    return F.linear(x_ND, linear.weight.to(x_ND.dtype), bias)
+    weight = linear.weight.to(x_ND.dtype)
+    if not products.take(x_ND, weight):
+        return F.linear(x_ND, weight, bias)
+    out_NO = products.linear(x_ND, weight)
+    return out_NO if bias is None else out_NO + bias
 
 
 def rotary(positions_N: Tensor, a: Architecture) -> tuple[Tensor, Tensor]:

@@ -1,61 +1,13 @@
 /* What stands between the matrices, on a processor: each formula in one pass over memory, in float32 inside.
 
    models/fused.py and harness/training/adamw.py have the formulas in torch; tests hold these against those.
-   Numbers lie as float (wide) or as bfloat16 (the upper half of a float). Rows lie one after another.
+   Rows lie one after another.
    Threads each take neighbouring rows, so a sum's order depends on how many there are and on nothing else. */
 
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
+#include "kernels.h"
 
-#define INLINE static inline __attribute__((always_inline))
 #define SMALL 8192 /* numbers that are not worth waking other threads for */
 #define BLOCK 8192 /* numbers of a sum that is kept in float */
-
-typedef uint16_t bf16;
-
-INLINE float of_bits(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-INLINE uint32_t bits_of(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-INLINE float read(const void *x, int64_t i, int wide) {
-    return wide ? ((const float *)x)[i] : of_bits((uint32_t)((const bf16 *)x)[i] << 16);
-}
-
-/* To nearest, ties to even; what is no number stays none. */
-INLINE void write(void *x, int64_t i, float value, int wide) {
-    if (wide) {
-        ((float *)x)[i] = value;
-        return;
-    }
-    uint32_t bits = bits_of(value);
-    uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    ((bf16 *)x)[i] = (bf16)(value != value ? 0x7fc0 : rounded);
-}
-
-/* e^x to a relative 2e-7: 2^n e^r with |r| <= ln 2 / 2. Zero below -87: smaller numbers slow a processor down. */
-INLINE float exponential(float x) {
-    float within = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
-    float n = rintf(within * 1.44269504f);
-    float r = fmaf(n, 2.12194440e-4f, fmaf(n, -0.693359375f, within)); /* ln 2 in two parts: the first product is exact */
-    float p = 1.0f / 5040;
-    p = p * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    return x < -87.0f ? 0.0f : p * of_bits((uint32_t)((int32_t)n + 127) << 23);
-}
 
 /* Calls `body` with its last arguments known to the compiler, so that loops hold no choice. */
 #define BY_WIDTH(wide, body) \
@@ -322,6 +274,20 @@ void look(const void *query, const void *key, const void *value, void *keys, voi
 #undef BODY
         }
     }
+}
+
+/* ---- (rows, columns) bfloat16 as (columns, rows); both are multiples of SIDE. */
+
+void transpose(const bf16 *x, bf16 *out, int64_t rows, int64_t columns, int64_t apart, int64_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (rows * columns > SMALL)
+    for (int64_t j = 0; j < columns; j += SIDE)
+        for (int64_t i = 0; i < rows; i += SIDE) {
+            uint32_t pairs[SIDE / 2 * SIDE], *to = (uint32_t *)(out + j * rows + i);
+            for (int64_t r = 0; r < SIDE; r += 2)
+                pair_rows(x + (i + r) * apart + j, x + (i + r + 1) * apart + j, pairs + r / 2 * SIDE, SIDE);
+            turn_square(pairs, SIDE, to, rows / 2);
+            turn_square(pairs + TILE, SIDE, to + TILE * rows / 2, rows / 2);
+        }
 }
 
 /* ---- log softmax at the targets, (rows,); with `sloping`, logits (rows, width) become onehot - softmax. */

@@ -1,4 +1,4 @@
-"""What models/kernels.c computes, compiled on this machine when it is first needed; else torch's own operators do it.
+"""What models/kernels.c and models/attention.c compute, compiled on this machine when first needed; else torch does it.
 
 torch passes over memory once an operator, and between the matrices it is memory that takes the time: the same formulas
 in one pass each take a half to an eighth (docs/log.md, 2026-11-28). Without a C compiler, or where torch's threads are
@@ -28,10 +28,12 @@ from torch import Tensor
 from models.failure import one_line
 from models.home import cache_path
 
-SOURCE = Path(__file__).with_suffix(".c")
+SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "attention.c")]
+HEADER = Path(__file__).with_name("kernels.h")
+SIDE = 32  # numbers in bfloat16 that lie in a line of a processor's cache
 WIDEST = 512  # numbers of a head that one new token looks with; C keeps as many beside
 FLAGS = (
-    *("-O3", "-march=native", "-fPIC", "-fopenmp", f"-DWIDEST={WIDEST}"),
+    *("-O3", "-march=native", "-fPIC", "-fopenmp", "-fno-strict-aliasing", f"-DWIDEST={WIDEST}"),
     *("-fno-math-errno", "-fno-trapping-math", "-fassociative-math", "-fno-signed-zeros"),  # sums in any order
 )
 FLAGS_X86 = ("-mprefer-vector-width=512",)
@@ -44,10 +46,17 @@ SIGNATURES: dict[str, list[Any]] = {
     "turn": [*[c_void_p] * 4, *[c_int64] * 5, c_float, c_int],
     "soften": [*[c_void_p] * 3, *[c_int64] * 6, c_int],
     "look": [*[c_void_p] * 8, *[c_int64] * 10, c_float, c_int],
+    "transpose": [*[c_void_p] * 2, *[c_int64] * 4],
     "targets": [*[c_void_p] * 4, *[c_int64] * 3, c_int, c_int],
     "add": [*[c_void_p] * 2, *[c_int64] * 3, c_int, c_int],
     "squares": [*[c_void_p] * 4, *[c_int64] * 3, c_int],
     "adamw": [*[c_void_p] * 7, *[c_int64] * 3, *[c_float] * 7, c_int],
+}
+PLAN = [*[c_void_p] * 2, *[c_int64] * 7, c_float, c_void_p]
+SIGNATURES_ATTENTION: dict[str, list[Any]] = {
+    "attend_room": [*[c_int64] * 3],
+    "attend": [*[c_void_p] * 3, *[c_int64] * 3, *[c_void_p] * 2, *PLAN],
+    "attend_back": [*[c_void_p] * 3, *[c_int64] * 3, *[c_void_p] * 7, *PLAN],
 }
 
 
@@ -56,6 +65,8 @@ class Built(NamedTuple):
 
     library: Any
     said: str
+    attends: bool = False  # also in bfloat16, which the processor multiplies itself
+    tiles: bool = False  # a whole tile at once (Intel's AMX)
 
 
 @functools.cache
@@ -69,11 +80,14 @@ def built() -> Built:
         version = _said_by([*compiler, "--version"]).splitlines()[0]
         ctypes.CDLL(str(threads), mode=ctypes.RTLD_GLOBAL)
         library = _loaded(compiler, version)
-        for name, signature in SIGNATURES.items():
-            getattr(library, name).argtypes, getattr(library, name).restype = signature, None
+        ready = library.attend_ready()
+        for name, signature in (SIGNATURES | (SIGNATURES_ATTENTION if ready else {})).items():
+            getattr(library, name).argtypes = signature
+            getattr(library, name).restype = c_int64 if name == "attend_room" else None
     except Exception as error:  # no compiler, another one's threads, a cache that cannot be written: all can do without
         return Built(None, f"none, torch's own operators instead ({one_line(error)})")
-    return Built(library, f"compiled by {version}")
+    how = ("", ", attention in bfloat16 too", ", attention in bfloat16 by tiles (AMX) too")[ready]
+    return Built(library, f"compiled by {version}{how}", attends=ready > 0, tiles=ready == 2)
 
 
 def _torchs_threads() -> Path:
@@ -97,14 +111,16 @@ def _loaded(compiler: list[str], version: str) -> ctypes.CDLL:
 def _compiled(compiler: list[str], version: str) -> Path:
     """The library for this source, compiler and processor."""
     flags = (*FLAGS, *(FLAGS_X86 if platform.machine() in ("x86_64", "AMD64") else ()))
-    made_of = (SOURCE.read_text(encoding="utf-8"), compiler, version, flags, platform.machine(), _processor())
+    texts = [file.read_text(encoding="utf-8") for file in (*SOURCES, HEADER)]
+    made_of = (texts, compiler, version, flags, platform.machine(), _processor())
     library = cache_path() / "kernels" / f"{hashlib.sha256(repr(made_of).encode()).hexdigest()[:32]}.so"
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
-            objects, linked = Path(scratch) / "kernels.o", Path(scratch) / "kernels.so"
-            _said_by([*compiler, *flags, "-c", str(SOURCE), "-o", str(objects)])
-            _said_by([*compiler, "-shared", str(objects), "-o", str(linked), "-lm"])  # and no threads of its own
+            objects, linked = [Path(scratch) / f"{source.stem}.o" for source in SOURCES], Path(scratch) / "kernels.so"
+            for source, made in zip(SOURCES, objects, strict=True):
+                _said_by([*compiler, *flags, "-c", str(source), "-o", str(made)])
+            _said_by([*compiler, "-shared", *map(str, objects), "-o", str(linked), "-lm"])  # and no threads of its own
             linked.replace(library)
     return library
 
@@ -231,6 +247,17 @@ def look(
     apart = [x.stride(0) for x in (*new, keys_BKTE)]
     built().library.look(*pointers, B, K, H // K, E, T, *apart, threads, E**-0.5, WIDE[query_BHE.dtype])
     return out
+
+
+def transpose(x: Tensor, out: Tensor) -> None:
+    """xᵀ as it lies in memory, of a matrix in bfloat16 whose sides are multiples of SIDE; its rows may lie apart."""
+    rows, columns = x.shape
+    assert x.dtype == out.dtype == torch.bfloat16
+    assert rows % SIDE == columns % SIDE == 0
+    assert x.stride(1) == 1
+    assert out.shape == (columns, rows)
+    assert out.is_contiguous()
+    built().library.transpose(_at(x), _at(out), rows, columns, x.stride(0), torch.get_num_threads())
 
 
 def targets(logits_UV: Tensor, targets_U: Tensor, *, sloping: bool) -> Tensor:

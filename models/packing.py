@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import flex, flex_check, tiles
+from models import flex, flex_check, segments, tiles
 from models.transfer import send
 
 # Tokens. For each shape that oneDNN multiplies in bfloat16 it writes a program, which takes 2 to 25 ms: a tenth of a
@@ -110,6 +110,11 @@ class Packed:
         return tiles.cut(self.mask_B1TS, self.slots, self.prefix)
 
     @cached_property
+    def segments(self) -> segments.Segments:
+        """What a processor's attention goes over where it multiplies bfloat16 itself."""
+        return segments.cut(self.segments_N, self.slots, self.mask_B1TS.shape[2], self.prefix)
+
+    @cached_property
     def block_mask(self) -> Any:
         """What a GPU's attention goes over, the same in every layer."""
         rows = self.slots // self.mask_B1TS.shape[2]
@@ -119,8 +124,11 @@ class Packed:
         """Attention as the mask allows: an `Attend` for the decoder."""
         if query_NHE.is_cuda:
             return self.attend_in_stream(query_NHE, key_NKE, value_NKE, flex_check.of_this_process())
-        attend = self.attend_in_tiles if query_NHE.device.type == "cpu" else self.attend_in_grid
-        return attend(query_NHE, key_NKE, value_NKE)
+        if query_NHE.device.type != "cpu":
+            return self.attend_in_grid(query_NHE, key_NKE, value_NKE)
+        if segments.take(query_NHE, key_NKE, value_NKE):
+            return segments.attend(query_NHE, key_NKE, value_NKE, self.segments)
+        return self.attend_in_tiles(query_NHE, key_NKE, value_NKE)
 
     def attend_in_stream(self, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor, by: flex_check.Flex) -> Tensor:
         """What is fast on a GPU, or the grid where that does not work."""

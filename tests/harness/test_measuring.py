@@ -20,7 +20,7 @@ def test_scores_hang_on_the_code_that_decides_what_is_measured(name: str, monkey
     assert measuring.measuring_digest.__wrapped__() != before
 
 
-@pytest.mark.parametrize("name", ["decoder.py", "kernels.c"])
+@pytest.mark.parametrize("name", ["decoder.py", "kernels.c", "kernels.h"])
 def test_scores_and_checkpoints_hang_on_what_computes_a_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mine, plain = Path(str(models.__file__)).parent / name, store.file_digest
     digests = (measuring.measuring_digest.__wrapped__, graph.code_digest.__wrapped__)

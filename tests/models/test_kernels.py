@@ -241,6 +241,16 @@ def test_tensors_that_kernels_do_not_know_are_left_to_torch(name: str) -> None:
 
 
 @needs_kernels
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("size", [(32, 32), (96, 64), (832, 960)])
+def test_a_matrix_is_transposed_whose_rows_lie_apart(size: tuple[int, int]) -> None:
+    x = torch.randn(size[0], size[1] + 8).bfloat16()[:, 8:]
+    out = torch.empty(size[1], size[0], dtype=torch.bfloat16)
+    kernels.transpose(x, out)
+    assert torch.equal(out, x.T)
+
+
+@needs_kernels
 def test_heads_too_wide_are_left_to_torch() -> None:
     new, caches = torch.ones(1, 1, kernels.WIDEST + 2), torch.zeros(2, 1, 1, 3, kernels.WIDEST + 2)
     assert kernels.look(new, new, new, *caches, torch.tensor([0])) is None
@@ -253,6 +263,9 @@ def test_heads_too_wide_are_left_to_torch() -> None:
 def test_where_there_is_a_compiler_there_are_kernels() -> None:
     """Or all tests above would be skipped where the source is wrong."""
     assert kernels.built().library is not None, kernels.built().said
+    told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    assert kernels.built().attends == ("avx512_bf16" in told or "amx_bf16" in told)
+    assert kernels.built().tiles == ("amx_bf16" in told)
 
 
 def told(cache: Path, **environment: str) -> str:

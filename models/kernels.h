@@ -1,0 +1,98 @@
+/* Numbers as models/kernels.c and models/attention.c read and write them: as float (wide) or as bfloat16, the upper half
+   of a float. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef uint16_t bf16;
+
+INLINE float of_bits(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+INLINE uint32_t bits_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+INLINE float read(const void *x, int64_t i, int wide) {
+    return wide ? ((const float *)x)[i] : of_bits((uint32_t)((const bf16 *)x)[i] << 16);
+}
+
+/* A bfloat16 in the upper half: to nearest, ties to even; what is no number stays none. */
+INLINE uint32_t rounded(float value) {
+    uint32_t bits = bits_of(value);
+    return value != value ? 0x7fc00000 : bits + 0x7fff + (bits >> 16 & 1);
+}
+
+INLINE void write(void *x, int64_t i, float value, int wide) {
+    if (wide)
+        ((float *)x)[i] = value;
+    else
+        ((bf16 *)x)[i] = (bf16)(rounded(value) >> 16);
+}
+
+/* e^x to a relative 2e-7: 2^n e^r with |r| <= ln 2 / 2. Zero below -87: smaller numbers slow a processor down. */
+INLINE float exponential(float x) {
+    float within = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    float n = rintf(within * 1.44269504f);
+    float r = fmaf(n, 2.12194440e-4f, fmaf(n, -0.693359375f, within)); /* ln 2 in two parts: the first product is exact */
+    float p = 1.0f / 5040;
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    return x < -87.0f ? 0.0f : p * of_bits((uint32_t)((int32_t)n + 127) << 23);
+}
+
+/* ---- Words, which are a float or two bfloat16 beside each other, in squares. */
+
+#define TILE 16 /* words of a side: a cache line */
+#define SIDE 32 /* bfloat16 of a cache line */
+
+/* Rows and columns exchanged; from row to row words lie `apart`. */
+INLINE void turn_square(const uint32_t *from, int64_t apart_from, uint32_t *to, int64_t apart_to) {
+#ifdef __AVX512F__
+    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    __m512i rows[TILE];
+#pragma GCC unroll 16
+    for (int i = 0; i < TILE; i++) rows[i] = _mm512_loadu_si512(from + i * apart_from);
+#pragma GCC unroll 4
+    for (int step = TILE / 2; step; step /= 2) { /* exchange two corners of each square of twice this side */
+        const __m512i by = _mm512_set1_epi32(step), beyond = _mm512_set1_epi32(TILE);
+        const __mmask16 right = _mm512_test_epi32_mask(lane, by);
+        const __m512i upper = _mm512_mask_add_epi32(lane, right, _mm512_sub_epi32(lane, by), beyond);
+        const __m512i lower = _mm512_mask_add_epi32(_mm512_add_epi32(lane, by), right, lane, beyond);
+#pragma GCC unroll 16
+        for (int i = 0; i < TILE; i++) {
+            if (i & step) continue;
+            __m512i one = rows[i], two = rows[i + step];
+            rows[i] = _mm512_permutex2var_epi32(one, upper, two);
+            rows[i + step] = _mm512_permutex2var_epi32(one, lower, two);
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < TILE; i++) _mm512_storeu_si512(to + i * apart_to, rows[i]);
+#else
+    for (int i = 0; i < TILE; i++)
+        for (int j = 0; j < TILE; j++) to[j * apart_to + i] = from[i * apart_from + j];
+#endif
+}
+
+/* Two rows of so many bfloat16 beside each other: a word has one of each. */
+INLINE void pair_rows(const bf16 *one, const bf16 *two, uint32_t *pairs, int64_t columns) {
+#pragma omp simd
+    for (int64_t i = 0; i < columns; i++) pairs[i] = one[i] | (uint32_t)two[i] << 16;
+}

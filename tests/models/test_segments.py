@@ -1,0 +1,166 @@
+"""Attention by segments is that of tiles in float32, but for bfloat16's rounding; nothing else is read or written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from models import kernels, segments, tiles
+from models.packing import Packed, Row, pack
+
+pytestmark = pytest.mark.skipif(not kernels.built().attends, reason="this processor does not multiply bfloat16")
+ROUNDING = 0.005  # of what is rounded to bfloat16 a few times, relative in the mean
+HEADS = {"grouped": (9, 3, 64), "wide": (4, 2, 128), "each its own": (3, 3, 16), "no multiple of 32": (2, 1, 80)}
+
+
+def row(prompt: int, *responses: int, first: int = 1) -> Row:
+    return Row(prompt=(first, *range(2, prompt + 1)), responses=tuple((k,) * n for k, n in enumerate(responses)))
+
+
+BATCHES = {
+    "short, with a prefix": pack([row(n, 12, 20) for n in range(30, 46)], multiple=32),
+    "one long": pack([row(300, 100, 101)]),
+    "short and long": pack([row(5, 3, 3), row(400, 20, 300)], read_last=True),
+    "no prefix": pack([row(40, 33, 31), row(64, 65, first=9)]),
+    "responses without tokens of their own": pack([row(7, 1, 1), row(9, 1, 40)]),
+    "one token": pack([Row(prompt=(1,), responses=((2,),))]),
+}
+
+
+@pytest.fixture(params=["this processor's", "without tiles"], autouse=True)
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to multiply, where a processor has both."""
+    if request.param == "this processor's":
+        return
+    if not kernels.built().tiles:
+        pytest.skip("no tiles here")
+    monkeypatch.setenv("CC", "cc -mno-amx-bf16")
+    other = kernels.built.__wrapped__()
+    assert other.attends
+    assert not other.tiles
+    monkeypatch.setattr(kernels, "built", lambda: other)
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+def drawn(batch: Packed, heads: tuple[int, int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Queries, keys, values and what comes back, the first three views of one tensor whose other numbers are none."""
+    (H, K, E), N = heads, len(batch.tokens_N)
+    whole = torch.full((N, H + 2 * K + 1, E), math.nan).bfloat16()
+    whole[:, :-1] = torch.randn(N, H + 2 * K, E)
+    query, key, value, _ = whole.split((H, K, K, 1), dim=1)
+    return query, key, value, torch.randn(N, H, E).bfloat16()
+
+
+def computed(batch: Packed, drawn: tuple[Tensor, Tensor, Tensor, Tensor]) -> list[Tensor]:
+    """The answer and the three gradients."""
+    leaves = [x.detach().requires_grad_() for x in drawn[:3]]
+    assert segments.take(*leaves)
+    out = segments.attend(*leaves, batch.segments)
+    return [out.detach(), *torch.autograd.grad(out, leaves, drawn[3])]
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("heads", HEADS.values(), ids=HEADS.keys())
+@pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES.keys())
+def test_it_is_attention(batch: Packed, heads: tuple[int, int, int]) -> None:
+    given = drawn(batch, heads)
+    leaves = [x.detach().float().requires_grad_() for x in given[:3]]
+    out = tiles.attend(*leaves, batch.tiles)
+    wanted = [out.detach(), *torch.autograd.grad(out, leaves, given[3].float())]
+    found = computed(batch, given)
+    for mine, other in zip(found, wanted, strict=True):
+        assert mine.dtype == torch.bfloat16
+        assert mine.shape == other.shape
+        error = (mine.float() - other).norm()
+        assert error <= ROUNDING * other.norm().clamp(min=0.1)  # one token's scores have no gradient
+    with torch.no_grad():
+        assert torch.equal(segments.attend(*given[:3], batch.segments), found[0])
+
+
+def test_how_many_threads_there_are_changes_nothing() -> None:
+    batch, before = BATCHES["short, with a prefix"], torch.get_num_threads()
+    given, found = drawn(batch, HEADS["grouped"]), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(computed(batch, given))
+    finally:
+        torch.set_num_threads(before)
+    for others in found[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(found[0], others, strict=True))
+
+
+def test_large_scores_are_softmaxed_without_overflow() -> None:
+    """Far apart, so that all but one share are zero, and some below the smallest number."""
+    batch = BATCHES["no prefix"]
+    query, key, value, grad = drawn(batch, HEADS["grouped"])
+    found = computed(batch, (query * 40, key * 40, value, grad))
+    assert all(x.isfinite().all() for x in found)
+    wide = tiles.attend((query * 40).float(), (key * 40).float(), value.float(), batch.tiles)
+    assert (found[0].float() - wide).norm() <= ROUNDING * wide.norm()
+
+
+def test_what_a_token_does_not_see_changes_nothing_of_it() -> None:
+    """Another response, another row, and what comes behind it."""
+    batch = BATCHES["no prefix"]
+    query, key, value, grad = drawn(batch, HEADS["grouped"])
+    seen = torch.arange(40 + 10)  # the first row's trunk, and the beginning of its first response
+    before = computed(batch, (query, key, value, grad))[0][seen]
+    key, value = key.clone(), value.clone()
+    key[50:], value[50:] = 7, -7
+    assert torch.equal(computed(batch, (query, key, value, grad))[0][seen], before)
+
+
+def test_a_number_that_is_none_is_told_of_and_not_hidden() -> None:
+    batch = BATCHES["no prefix"]
+    query, key, value, grad = drawn(batch, HEADS["grouped"])
+    value = value.clone()
+    value[3] = math.nan
+    out = computed(batch, (query, key, value, grad))[0][:40]  # of the first row
+    assert out[3:].isnan().all()
+
+
+def test_torchs_own_products_are_undisturbed() -> None:
+    """Tiles are a state of the processor that both set."""
+    a, b = torch.randn(2, 256, 256).bfloat16()
+    before = a @ b
+    for _ in range(3):
+        computed(BATCHES["one long"], drawn(BATCHES["one long"], HEADS["grouped"]))
+        assert torch.equal(a @ b, before)
+
+
+def test_what_it_is_not_for_goes_by_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.ones(4, 2, 16).bfloat16()
+    assert segments.take(x, x, x)
+    assert not segments.take(x.float())
+    assert not segments.take(torch.ones(4, 2, 15).bfloat16())
+    assert not segments.take(x.transpose(0, 1))
+    assert not segments.take(x.to("meta"))
+    monkeypatch.setattr(kernels, "built", lambda: kernels.Built(None, "not here"))
+    assert not segments.take(x)
+
+
+@pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES.keys())
+def test_segments_are_what_the_batch_says(batch: Packed) -> None:
+    """Each token sees the prefix, its row's first segment and, up to itself, its own: as many as the mask has."""
+    firsts, starts, prefix, longest = batch.segments
+    seen = 0
+    for first, last in zip(firsts.tolist(), firsts[1:].tolist(), strict=False):
+        before = 0 if starts[first] < prefix else prefix
+        assert before + starts[last] - starts[first] <= longest
+        for number in range(first, last):
+            own, trunk = int(starts[number + 1] - starts[number]), int(starts[first + 1] - starts[first])
+            seen += own * (before + (trunk if number > first else 0)) + own * (own + 1) // 2
+    mask = batch.mask_B1TS.flatten(0, 2).index_select(0, batch.slots)
+    assert seen == int(mask.sum()) + batch.prefix * (batch.prefix + 1) // 2
