@@ -1,5 +1,6 @@
 /* Attention over a packed stream (models/packing.py) in bfloat16, a row and key head at a time, so that all of it stays
-   in a core's own cache: forwards and, from the log of softmax's sum, backwards (FlashAttention-2, arXiv:2307.08691).
+   in a core's own cache: forwards and, from where softmax's scores lie and their sum, backwards (FlashAttention-2,
+   arXiv:2307.08691).
 
    A row's keys lie in order: the common prefix, its trunk, its responses. A token sees the prefix, its trunk and, up to
    itself, its own segment: two runs of keys, of which only the second has an edge to look at. Queries are those of all
@@ -8,25 +9,23 @@
 
 #include "kernels.h"
 
+#ifdef __AVX512BF16__
+#include <omp.h>
 #if defined(__AMX_BF16__) && defined(__linux__)
 #include <sys/syscall.h>
 long syscall(long number, ...); /* unistd.h has names of ours */
-#define TILES
+#define AMX
+static int amx; /* whether this process may use it: Linux lends it on request */
 #endif
 
-/* Whether this process may: a processor must multiply bfloat16 itself, and Linux lends tiles (2) on request. */
+/* 1 where the processor multiplies bfloat16 itself, 2 where it does so a tile at a time; called once, before all else. */
 int attend_ready(void) {
-#ifdef TILES
-    return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0 ? 2 : 0;
-#elif defined(__AVX512BF16__)
-    return 1;
-#else
-    return 0;
+#ifdef AMX
+    amx = syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0;
+    if (amx) return 2;
 #endif
+    return 1;
 }
-
-#if defined(TILES) || defined(__AVX512BF16__)
-#include <omp.h>
 
 /* Keys and queries come SIDE at a time, and all that is multiplied is a multiple of that. */
 #define NEVER INT32_MAX
@@ -40,14 +39,14 @@ int attend_ready(void) {
     float *c, int64_t apart_c, const bf16 *a, int64_t apart_a, const uint32_t *b, int64_t apart_b, int64_t rows, \
         int64_t columns, int64_t depth, int add
 
-#ifdef TILES
+#ifdef AMX
 static const struct {
     uint8_t palette, start, none[14];
     uint16_t bytes[16];
     uint8_t rows[16];
 } ALL_WHOLE = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {TILE, TILE, TILE, TILE, TILE, TILE, TILE, TILE}};
 
-static void product(PRODUCT) {
+static void product_of_tiles(PRODUCT) {
     /* Compilers do not know that tiles read and write memory. */
     __asm__ volatile("" ::: "memory");
     for (int64_t i = 0; i < rows; i += SIDE) {
@@ -82,10 +81,11 @@ static void product(PRODUCT) {
     }
     __asm__ volatile("" ::: "memory");
 }
-#else
+#endif
+
 #define STRIP 8 /* rows whose sums stay in registers */
 
-static void product(PRODUCT) {
+static void product_of_rows(PRODUCT) {
     for (int64_t i = 0; i < rows; i += STRIP) {
         for (int64_t j = 0; j < columns; j += SIDE) {
             float *at = c + i * apart_c + j;
@@ -111,17 +111,26 @@ static void product(PRODUCT) {
         }
     }
 }
+
+INLINE void product(PRODUCT) {
+#ifdef AMX
+    if (amx) {
+        product_of_tiles(c, apart_c, a, apart_a, b, apart_b, rows, columns, depth, add);
+        return;
+    }
 #endif
+    product_of_rows(c, apart_c, a, apart_a, b, apart_b, rows, columns, depth, add);
+}
 
 INLINE void begin_products(void) {
-#ifdef TILES
-    _tile_loadconfig(&ALL_WHOLE);
+#ifdef AMX
+    if (amx) _tile_loadconfig(&ALL_WHOLE);
 #endif
 }
 
 INLINE void end_products(void) {
-#ifdef TILES
-    _tile_release();
+#ifdef AMX
+    if (amx) _tile_release();
 #endif
 }
 
@@ -273,7 +282,7 @@ static void hide(const Run *r, const Queries *q, float *scores) {
             scores[j * SIDE + i] = r->own + j <= q->token[i] ? scores[j * SIDE + i] : -INFINITY;
 }
 
-/* 2^x for x <= 0, to a relative 3e-6; zero below -126. */
+/* 2^x for x <= 0, by its series to r^5: far closer than bfloat16. Zero below -126. */
 INLINE float power(float x) {
     float within = x < -126.0f ? -126.0f : x;
     float n = rintf(within), r = within - n;
@@ -286,7 +295,8 @@ INLINE float power(float x) {
     return x < -126.0f ? 0.0f : of_bits(bits_of(p) + ((uint32_t)(int32_t)n << 23));
 }
 
-/* As `rounded`: what comes from products has no number that it would take for none. */
+/* As `rounded`, of what may be no number only with zeros in its lower half, as all that comes of bfloat16: the sum then
+   cannot carry past that. */
 INLINE uint32_t near(float value) {
     uint32_t bits = bits_of(value);
     return bits + 0x7fff + (bits >> 16 & 1);
@@ -318,8 +328,8 @@ int64_t attend_room(int64_t longest, int64_t width, int64_t threads) {
 
 /* ---- Forwards. `softmax` (tokens, heads, 2) gets what scores lie below, as a power of two, and one by their sum. */
 
-static void look(const Plan *p, Stream query, Stream key, Stream value, bf16 *out, float *softmax, int64_t row,
-                 int64_t group, char *room) {
+static void attend_row(const Plan *p, Stream query, Stream key, Stream value, bf16 *out, float *softmax, int64_t row,
+                       int64_t group, char *room) {
     Keys k = keys_of(p, row);
     int64_t length = laid(k.length), wide = p->wide;
     bf16 *keys = take(&room, length * wide * 2), *values = take(&room, length * wide * 2);
@@ -368,7 +378,7 @@ static void look(const Plan *p, Stream query, Stream key, Stream value, bf16 *ou
             }
             for (int i = 0; i < SIDE; i++) all[i] = 1.0f / all[i];
             write_heads(p, &q, sums, all, out, scratch);
-            for (int64_t i = 0; softmax && i < q.count; i++) {
+            for (int64_t i = 0; i < q.count; i++) {
                 softmax[2 * q.place[i]] = top[i];
                 softmax[2 * q.place[i] + 1] = all[i];
             }
@@ -384,8 +394,8 @@ typedef struct {
     float *shared;
 } Slopes;
 
-static void look_back(const Plan *p, Stream query, Stream key, Stream value, Stream out, Stream grad,
-                      const float *softmax, Slopes to, int64_t row, int64_t group, char *room) {
+static void attend_row_back(const Plan *p, Stream query, Stream key, Stream value, Stream out, Stream grad,
+                            const float *softmax, Slopes to, int64_t row, int64_t group, char *room) {
     Keys k = keys_of(p, row);
     int64_t length = laid(k.length), wide = p->wide, width = p->width;
     bf16 *keys = take(&room, length * wide * 2), *values = take(&room, length * wide * 2);
@@ -501,8 +511,8 @@ void attend(const bf16 *query, const bf16 *key, const bf16 *value, int64_t apart
         begin_products();
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < rows * groups; i++)
-            look(&p, (Stream){query, apart_query}, (Stream){key, apart_key}, (Stream){value, apart_value}, out, softmax,
-                 i / groups, i % groups, mine);
+            attend_row(&p, (Stream){query, apart_query}, (Stream){key, apart_key}, (Stream){value, apart_value}, out,
+                       softmax, i / groups, i % groups, mine);
         end_products();
     }
 }
@@ -519,11 +529,13 @@ void attend_back(const bf16 *query, const bf16 *key, const bf16 *value, int64_t 
         begin_products();
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < rows * groups; i++)
-            look_back(&p, (Stream){query, apart_query}, (Stream){key, apart_key}, (Stream){value, apart_value},
-                      (Stream){out, apart}, (Stream){grad, apart}, softmax, to, i / groups, i % groups, mine);
+            attend_row_back(&p, (Stream){query, apart_query}, (Stream){key, apart_key}, (Stream){value, apart_value},
+                            (Stream){out, apart}, (Stream){grad, apart}, softmax, to, i / groups, i % groups, mine);
         end_products();
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < prefix * groups; i++) sum_shared(&p, to, rows, i % groups, i / groups, (float *)mine);
     }
 }
+#else
+int attend_ready(void) { return 0; }
 #endif

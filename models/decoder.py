@@ -198,10 +198,9 @@ def multiply_alone(x_ND: Tensor, linear: nn.Linear) -> Tensor:
         multiplied: Tensor = prepacked(x_ND, bias)
         return multiplied
     weight = linear.weight.to(x_ND.dtype)
-    if not products.take(x_ND, weight):
-        return F.linear(x_ND, weight, bias)
-    out_NO = products.linear(x_ND, weight)
-    return out_NO if bias is None else out_NO + bias
+    if products.take(x_ND, weight):
+        return products.linear(x_ND, weight, bias)
+    return F.linear(x_ND, weight, bias)
 
 
 def rotary(positions_N: Tensor, a: Architecture) -> tuple[Tensor, Tensor]:

@@ -276,7 +276,7 @@ void look(const void *query, const void *key, const void *value, void *keys, voi
     }
 }
 
-/* ---- (rows, columns) bfloat16 as (columns, rows); both are multiples of SIDE. */
+/* ---- (rows, columns) bfloat16, rows `apart` numbers apart, as (columns, rows); both are multiples of SIDE. */
 
 void transpose(const bf16 *x, bf16 *out, int64_t rows, int64_t columns, int64_t apart, int64_t threads) {
 #pragma omp parallel for schedule(static) num_threads(threads) if (rows * columns > SMALL)

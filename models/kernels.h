@@ -59,8 +59,7 @@ INLINE float exponential(float x) {
 
 /* ---- Words, which are a float or two bfloat16 beside each other, in squares. */
 
-#define TILE 16 /* words of a side: a cache line */
-#define SIDE 32 /* bfloat16 of a cache line */
+#define TILE (SIDE / 2) /* words of a side: a cache line, in which SIDE bfloat16 lie */
 
 /* Rows and columns exchanged; from row to row words lie `apart`. */
 INLINE void turn_square(const uint32_t *from, int64_t apart_from, uint32_t *to, int64_t apart_to) {

@@ -3,7 +3,7 @@
 torch passes over memory once an operator, and between the matrices it is memory that takes the time: the same formulas
 in one pass each take a half to an eighth (docs/log.md, 2026-11-28). Without a C compiler, or where torch's threads are
 not GCC's, there are no kernels, and the same numbers but for rounding. PREFBENCH_KERNELS=0 does without them.
-C checks nothing: what may be handed over is asserted here, or asked of `take`.
+C checks nothing: what may be handed over is asserted here and in models/segments.py, or asked of `take`.
 Shapes: N tokens · D width · F feed-forward width, or half a head's where it is turned · H heads · K key/value heads ·
 E head width · B rows · T queries, or what a cache holds · S keys · U positions · V vocabulary.
 """
@@ -33,7 +33,7 @@ HEADER = Path(__file__).with_name("kernels.h")
 SIDE = 32  # numbers in bfloat16 that lie in a line of a processor's cache
 WIDEST = 512  # numbers of a head that one new token looks with; C keeps as many beside
 FLAGS = (
-    *("-O3", "-march=native", "-fPIC", "-fopenmp", "-fno-strict-aliasing", f"-DWIDEST={WIDEST}"),
+    *("-O3", "-march=native", "-fPIC", "-fopenmp", "-fno-strict-aliasing", f"-DWIDEST={WIDEST}", f"-DSIDE={SIDE}"),
     *("-fno-math-errno", "-fno-trapping-math", "-fassociative-math", "-fno-signed-zeros"),  # sums in any order
 )
 FLAGS_X86 = ("-mprefer-vector-width=512",)
@@ -66,7 +66,7 @@ class Built(NamedTuple):
     library: Any
     said: str
     attends: bool = False  # also in bfloat16, which the processor multiplies itself
-    tiles: bool = False  # a whole tile at once (Intel's AMX)
+    amx: bool = False  # a whole tile at once, as Intel's AMX does
 
 
 @functools.cache
@@ -80,14 +80,14 @@ def built() -> Built:
         version = _said_by([*compiler, "--version"]).splitlines()[0]
         ctypes.CDLL(str(threads), mode=ctypes.RTLD_GLOBAL)
         library = _loaded(compiler, version)
-        ready = library.attend_ready()
+        ready = library.attend_ready() if hasattr(library, "attend_ready") else 0
         for name, signature in (SIGNATURES | (SIGNATURES_ATTENTION if ready else {})).items():
             getattr(library, name).argtypes = signature
             getattr(library, name).restype = c_int64 if name == "attend_room" else None
     except Exception as error:  # no compiler, another one's threads, a cache that cannot be written: all can do without
         return Built(None, f"none, torch's own operators instead ({one_line(error)})")
-    how = ("", ", attention in bfloat16 too", ", attention in bfloat16 by tiles (AMX) too")[ready]
-    return Built(library, f"compiled by {version}{how}", attends=ready > 0, tiles=ready == 2)
+    how = ("", ", attention in bfloat16 too", ", attention in bfloat16 by AMX too")[ready]
+    return Built(library, f"compiled by {version}{how}", attends=ready > 0, amx=ready == 2)
 
 
 def _torchs_threads() -> Path:
@@ -118,8 +118,11 @@ def _compiled(compiler: list[str], version: str) -> Path:
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
             objects, linked = [Path(scratch) / f"{source.stem}.o" for source in SOURCES], Path(scratch) / "kernels.so"
-            for source, made in zip(SOURCES, objects, strict=True):
-                _said_by([*compiler, *flags, "-c", str(source), "-o", str(made)])
+            _said_by([*compiler, *flags, "-c", str(SOURCES[0]), "-o", str(objects[0])])
+            try:
+                _said_by([*compiler, *flags, "-c", str(SOURCES[1]), "-o", str(objects[1])])
+            except OSError:  # an assembler too old for this processor: the other kernels do not need what it lacks
+                del objects[1]
             _said_by([*compiler, "-shared", *map(str, objects), "-o", str(linked), "-lm"])  # and no threads of its own
             linked.replace(library)
     return library
@@ -252,6 +255,8 @@ def look(
 def transpose(x: Tensor, out: Tensor) -> None:
     """xᵀ as it lies in memory, of a matrix in bfloat16 whose sides are multiples of SIDE; its rows may lie apart."""
     rows, columns = x.shape
+    assert x.is_cpu
+    assert out.is_cpu
     assert x.dtype == out.dtype == torch.bfloat16
     assert rows % SIDE == columns % SIDE == 0
     assert x.stride(1) == 1

@@ -126,7 +126,8 @@ class Packed:
             return self.attend_in_stream(query_NHE, key_NKE, value_NKE, flex_check.of_this_process())
         if query_NHE.device.type != "cpu":
             return self.attend_in_grid(query_NHE, key_NKE, value_NKE)
-        if segments.take(query_NHE, key_NKE, value_NKE):
+        threads, kv_heads = torch.get_num_threads(), key_NKE.shape[1]
+        if segments.take(query_NHE, key_NKE, value_NKE) and self.segments.shared_by(threads, kv_heads):
             return segments.attend(query_NHE, key_NKE, value_NKE, self.segments)
         return self.attend_in_tiles(query_NHE, key_NKE, value_NKE)
 
@@ -136,7 +137,7 @@ class Packed:
         return self.attend_in_grid(query_NHE, key_NKE, value_NKE) if out_NHE is None else out_NHE
 
     def attend_in_tiles(self, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:
-        """What is fast on a processor."""
+        """What is fast on any processor."""
         return tiles.attend(query_NHE, key_NKE, value_NKE, self.tiles)
 
     def attend_in_grid(self, query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> Tensor:

@@ -21,7 +21,11 @@ class Segments(NamedTuple):
     firsts: Tensor  # each row's first segment, and how many there are, (R + 1,) int64
     starts: Tensor  # each segment's first token, and N, int64
     prefix: int  # tokens of the first row, where all others see them
-    longest: int  # tokens that are seen in a row at most
+    longest: int  # tokens that are seen in a row at most, the prefix included
+
+    def shared_by(self, threads: int, kv_heads: int) -> bool:
+        """Whether each thread has a row and a key head to itself."""
+        return (len(self.firsts) - 1) * kv_heads >= threads
 
 
 def cut(segments_N: Tensor, slots: Tensor, longest: int, prefix: int) -> Segments:
@@ -36,14 +40,18 @@ def cut(segments_N: Tensor, slots: Tensor, longest: int, prefix: int) -> Segment
         starts, firsts = torch.cat((starts.new_zeros(1), starts)), torch.cat((firsts.new_zeros(1), firsts + 1))
     starts = torch.cat((starts, starts.new_tensor([len(segments_N)])))
     firsts = torch.cat((firsts, firsts.new_tensor([len(starts) - 1])))
-    return Segments(firsts, starts, prefix, prefix + int(starts[firsts].diff().max()))
+    lengths = starts[firsts].diff()
+    return Segments(firsts, starts, prefix, prefix + int(lengths[bool(prefix) :].max()))
 
 
-def take(*heads: Tensor) -> bool:
-    """Whether attention over these queries, keys and values (N, heads, E) can go by segments."""
-    return kernels.built().attends and all(
-        x.is_cpu and x.dtype == torch.bfloat16 and x.shape[2] % 2 == 0 and x.stride()[1:] == (x.shape[2], 1)
-        for x in heads
+def take(query_NHE: Tensor, key_NKE: Tensor, value_NKE: Tensor) -> bool:
+    """Whether attention over these can go by segments."""
+    return (
+        all(
+            x.is_cpu and x.dtype == torch.bfloat16 and x.stride()[1:] == (x.shape[2], 1)
+            for x in (query_NHE, key_NKE, value_NKE)
+        )
+        and kernels.built().attends
     )
 
 
@@ -78,7 +86,7 @@ class _Attend(torch.autograd.Function):
 def _look(query: Tensor, key: Tensor, value: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
     """The answer, and of each of its softmaxes what its scores lie below and one by its sum, (N, H, 2) float32."""
     out, softmax = query.new_empty(query.shape), query.new_empty(*query.shape[:2], 2, dtype=torch.float32)
-    plan, room = _plan(query, key, segments)
+    plan, room = _plan(query, key, value, segments)
     read = (query, key, value)
     pointers, apart = [x.data_ptr() for x in read], [x.stride(0) for x in read]
     kernels.built().library.attend(*pointers, *apart, out.data_ptr(), softmax.data_ptr(), *plan, room.data_ptr())
@@ -92,7 +100,9 @@ def _look_back(
     slopes = query.new_empty(query.shape), key.new_empty(key.shape), value.new_empty(value.shape)
     rows, (_, K, E) = len(segments.firsts) - 1, key.shape
     shared = query.new_empty(rows, K, 2, segments.prefix, E, dtype=torch.float32)
-    plan, room = _plan(query, key, segments)
+    assert grad.shape == out.shape == query.shape
+    assert grad.dtype == out.dtype == torch.bfloat16
+    plan, room = _plan(query, key, value, segments)
     read, written = (query, key, value), (out, softmax, grad, *slopes, shared)
     pointers, apart = [x.data_ptr() for x in read], [x.stride(0) for x in read]
     more = [x.data_ptr() for x in written]
@@ -100,11 +110,16 @@ def _look_back(
     return slopes
 
 
-def _plan(query: Tensor, key: Tensor, segments: Segments) -> tuple[tuple[int | float, ...], Tensor]:
+def _plan(query: Tensor, key: Tensor, value: Tensor, segments: Segments) -> tuple[tuple[int | float, ...], Tensor]:
     """What C reads of it, and memory for all threads."""
     (N, H, E), K, threads = query.shape, key.shape[1], torch.get_num_threads()
+    assert take(query, key, value)
+    assert key.shape == value.shape == (N, K, E)
     assert H % K == 0
     assert int(segments.starts[-1]) == N
+    assert segments.starts.dtype == segments.firsts.dtype == torch.int64
+    assert segments.starts.is_contiguous()
+    assert segments.firsts.is_contiguous()
     room = kernels.built().library.attend_room(segments.longest, E, threads)
     tables = segments.firsts.data_ptr(), segments.starts.data_ptr()
     sizes = len(segments.firsts) - 1, segments.prefix, segments.longest, K, H // K, E, threads

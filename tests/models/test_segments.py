@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from models import kernels, segments, tiles
+from models.architecture import Architecture
 from models.packing import Packed, Row, pack
+from tests.tiny import GPT2, LLAMA, decoder_of, pair_rows
 
 pytestmark = pytest.mark.skipif(not kernels.built().attends, reason="this processor does not multiply bfloat16")
 ROUNDING = 0.005  # of what is rounded to bfloat16 a few times, relative in the mean
@@ -31,17 +36,24 @@ BATCHES = {
 }
 
 
-@pytest.fixture(params=["this processor's", "without tiles"], autouse=True)
+@functools.cache
+def built_without_amx() -> kernels.Built:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CC", f"{os.environ.get('CC') or 'cc'} -mno-amx-bf16")
+        return kernels.built.__wrapped__()
+
+
+@pytest.fixture(params=["this processor's", "without AMX"], autouse=True)
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways to multiply, where a processor has both."""
+    torch.manual_seed(0)
     if request.param == "this processor's":
         return
-    if not kernels.built().tiles:
-        pytest.skip("no tiles here")
-    monkeypatch.setenv("CC", "cc -mno-amx-bf16")
-    other = kernels.built.__wrapped__()
+    if not kernels.built().amx:
+        pytest.skip("no AMX here")
+    other = built_without_amx()
     assert other.attends
-    assert not other.tiles
+    assert not other.amx
     monkeypatch.setattr(kernels, "built", lambda: other)
 
 
@@ -65,7 +77,6 @@ def drawn(batch: Packed, heads: tuple[int, int, int]) -> tuple[Tensor, Tensor, T
 def computed(batch: Packed, drawn: tuple[Tensor, Tensor, Tensor, Tensor]) -> list[Tensor]:
     """The answer and the three gradients."""
     leaves = [x.detach().requires_grad_() for x in drawn[:3]]
-    assert segments.take(*leaves)
     out = segments.attend(*leaves, batch.segments)
     return [out.detach(), *torch.autograd.grad(out, leaves, drawn[3])]
 
@@ -86,6 +97,27 @@ def test_it_is_attention(batch: Packed, heads: tuple[int, int, int]) -> None:
         assert error <= ROUNDING * other.norm().clamp(min=0.1)  # one token's scores have no gradient
     with torch.no_grad():
         assert torch.equal(segments.attend(*given[:3], batch.segments), found[0])
+
+
+@pytest.mark.parametrize("heads", HEADS.values(), ids=HEADS.keys())
+@pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES.keys())
+def test_memory_is_neither_read_before_it_is_written_nor_left(
+    batch: Packed, heads: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is handed over holds no numbers, and ends in a guard."""
+    given, plan, guards = drawn(batch, heads), segments._plan, []
+
+    def guarded(*asked):  # type: ignore[no-untyped-def]
+        sizes, room = plan(*asked)
+        longer = torch.full((len(room) + 4096,), 0xFF, dtype=torch.uint8)
+        guards.append(longer[len(room) :])
+        return sizes, longer
+
+    before = computed(batch, given)
+    monkeypatch.setattr(segments, "_plan", guarded)
+    assert all(torch.equal(one, other) for one, other in zip(computed(batch, given), before, strict=True))
+    assert len(guards) == 2
+    assert all((guard == 0xFF).all() for guard in guards)
 
 
 def test_how_many_threads_there_are_changes_nothing() -> None:
@@ -122,13 +154,15 @@ def test_what_a_token_does_not_see_changes_nothing_of_it() -> None:
     assert torch.equal(computed(batch, (query, key, value, grad))[0][seen], before)
 
 
-def test_a_number_that_is_none_is_told_of_and_not_hidden() -> None:
+@pytest.mark.parametrize("which", range(4), ids=["query", "key", "value", "grad"])
+def test_a_number_that_is_none_is_told_of_and_not_hidden(which: int) -> None:
     batch = BATCHES["no prefix"]
-    query, key, value, grad = drawn(batch, HEADS["grouped"])
-    value = value.clone()
-    value[3] = math.nan
-    out = computed(batch, (query, key, value, grad))[0][:40]  # of the first row
-    assert out[3:].isnan().all()
+    given = [x.clone() for x in drawn(batch, HEADS["grouped"])]
+    given[which][3] = math.nan
+    out, *slopes = computed(batch, (given[0], given[1], given[2], given[3]))
+    assert out[3].isnan().all() or which == 3
+    assert all(slope.isnan().any() for slope in slopes) or which == 2
+    assert slopes[0][3].isnan().all()
 
 
 def test_torchs_own_products_are_undisturbed() -> None:
@@ -143,12 +177,34 @@ def test_torchs_own_products_are_undisturbed() -> None:
 def test_what_it_is_not_for_goes_by_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.ones(4, 2, 16).bfloat16()
     assert segments.take(x, x, x)
-    assert not segments.take(x.float())
-    assert not segments.take(torch.ones(4, 2, 15).bfloat16())
-    assert not segments.take(x.transpose(0, 1))
-    assert not segments.take(x.to("meta"))
+    for other in (x.float(), x.transpose(0, 1), x.to("meta")):
+        assert not segments.take(x, x, other)
+        assert not segments.take(other, x, x)
     monkeypatch.setattr(kernels, "built", lambda: kernels.Built(None, "not here"))
-    assert not segments.take(x)
+    assert not segments.take(x, x, x)
+
+
+@pytest.mark.parametrize(
+    "architecture", [LLAMA, GPT2, replace(LLAMA, qk_norm=True)], ids=["rotated", "one matrix", "normed"]
+)
+def test_a_decoders_attention_goes_by_segments(architecture: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    decoder, batch = decoder_of(architecture), pack(pair_rows(6))
+    monkeypatch.setattr(tiles, "cut", never)
+    decoder(batch.tokens_N, batch.positions_N, batch.attend, dtype=torch.bfloat16)
+    with pytest.raises(AssertionError):
+        decoder(batch.tokens_N, batch.positions_N, batch.attend, dtype=torch.float32)
+
+
+@pytest.mark.usefixtures("threads")
+def test_threads_without_a_row_and_key_head_of_their_own_take_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    by, attend = [], segments.attend
+    monkeypatch.setattr(segments, "attend", lambda *given: (by.append("segments"), attend(*given))[1])
+    x, batch = torch.ones(41, 1, 16).bfloat16(), pack([row(40, 1, 2)])
+    batch.attend(0, x, x, x)
+    assert by == (["segments"] if torch.get_num_threads() == 1 else [])
 
 
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES.keys())
