@@ -1,8 +1,8 @@
 /* What stands between the matrices, on a processor: each formula in one pass over memory, in float32 inside.
 
    models/fused.py and harness/training/adamw.py have the formulas in torch; tests hold these against those.
-   Rows lie one after another.
-   Threads each take neighbouring rows, so a sum's order depends on how many there are and on nothing else. */
+   Rows lie one after another. Threads each take neighbouring rows, so a sum's order depends on how many there are and on
+   nothing else. */
 
 #include "kernels.h"
 

@@ -2,7 +2,7 @@
 
 It multiplies half as fast where a first factor lies transposed, as a gradient does for its weight's; and with two
 threads it uses one where an answer is narrow and up to twice as high (docs/log.md, 2026-11-28, attention in C). So
-the gradient is transposed first, and such an answer is computed in two halves. The sums are the same.
+the gradient is transposed first, and such an answer is computed in two halves. Sums differ in a last bit at most.
 Shapes: N tokens · I numbers in · O numbers out.
 """
 

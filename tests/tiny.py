@@ -59,6 +59,11 @@ def logits_of(decoder: Decoder, tokens: tuple[int, ...]) -> Tensor:
     return hidden_ND @ decoder.head.T
 
 
+def row(prompt: int, *responses: int, first: int = 1) -> Row:
+    """Of so many tokens: the prompt's are first, 2, 3, …, a response's all its number."""
+    return Row(prompt=(first, *range(2, prompt + 1)), responses=tuple((k,) * n for k, n in enumerate(responses)))
+
+
 def pair_rows(count: int, *, vocabulary: int = 41, prefix: int = 5, shared: int = 2, seed: int = 0) -> list[Row]:
     """Rows of a common beginning, a prompt of their own and two responses, all of uneven lengths.
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,14 +22,6 @@ needs_kernels = pytest.mark.skipif(kernels.built().library is None, reason=kerne
 DTYPES = [torch.float32, torch.bfloat16]
 SIZES = [(1, 1), (3, 5), (40, 257), (300, 64)]  # rows and width; the last are worth several threads
 EXACT = {torch.float32: 2e-6, torch.bfloat16: 2**-8}  # relative: bfloat16 has 8 bits
-
-
-@pytest.fixture(params=[1, 3])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
 
 
 def close(found: Tensor, wanted: Tensor, dtype: torch.dtype = torch.float32) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -17,14 +16,6 @@ from tests.tiny import GPT2, LLAMA, decoder_of, pair_rows
 needs_amx = pytest.mark.skipif(not kernels.built().amx, reason="no AMX here")
 ROUNDING = 2**-8  # of bfloat16
 SIZES = [(32, 64, 96), (832, 576, 576), (1120, 576, 960), (64, 1536, 576), (832, 576, 3072), (96, 64, 64)]
-
-
-@pytest.fixture(params=[1, 2, 3])
-def threads(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield
-    torch.set_num_threads(before)
 
 
 def close(found: Tensor | None, wanted: Tensor | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -15,15 +14,11 @@ from torch import Tensor
 from models import kernels, segments, tiles
 from models.architecture import Architecture
 from models.packing import Packed, Row, pack
-from tests.tiny import GPT2, LLAMA, decoder_of, pair_rows
+from tests.tiny import GPT2, LLAMA, decoder_of, pair_rows, row
 
 pytestmark = pytest.mark.skipif(not kernels.built().attends, reason="this processor does not multiply bfloat16")
 ROUNDING = 0.005  # of what is rounded to bfloat16 a few times, relative in the mean
 HEADS = {"grouped": (9, 3, 64), "wide": (4, 2, 128), "each its own": (3, 3, 16), "no multiple of 32": (2, 1, 80)}
-
-
-def row(prompt: int, *responses: int, first: int = 1) -> Row:
-    return Row(prompt=(first, *range(2, prompt + 1)), responses=tuple((k,) * n for k, n in enumerate(responses)))
 
 
 BATCHES = {
@@ -55,14 +50,6 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     assert other.attends
     assert not other.amx
     monkeypatch.setattr(kernels, "built", lambda: other)
-
-
-@pytest.fixture(params=[1, 3])
-def threads(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield
-    torch.set_num_threads(before)
 
 
 def drawn(batch: Packed, heads: tuple[int, int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -9,11 +9,7 @@ import torch
 
 from models import tiles
 from models.packing import Row, pack
-
-
-def row(prompt: int, *responses: int) -> Row:
-    return Row(prompt=tuple(range(1, prompt + 1)), responses=tuple((k,) * n for k, n in enumerate(responses)))
-
+from tests.tiny import row
 
 LENGTHS = {
     "short": [row(n, 12, 20) for n in range(30, 46)],
