@@ -11,10 +11,9 @@
 
 #ifdef __AVX512BF16__
 #include <omp.h>
-#if defined(__AMX_BF16__) && defined(__linux__)
+#ifdef AMX
 #include <sys/syscall.h>
 long syscall(long number, ...); /* unistd.h has names of ours */
-#define AMX
 static int amx; /* whether this process may use it: Linux lends it on request */
 #endif
 
@@ -40,12 +39,6 @@ int attend_ready(void) {
         int64_t columns, int64_t depth, int add
 
 #ifdef AMX
-static const struct {
-    uint8_t palette, start, none[14];
-    uint16_t bytes[16];
-    uint8_t rows[16];
-} ALL_WHOLE = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {TILE, TILE, TILE, TILE, TILE, TILE, TILE, TILE}};
-
 static void product_of_tiles(PRODUCT) {
     /* Compilers do not know that tiles read and write memory. */
     __asm__ volatile("" ::: "memory");
@@ -124,13 +117,13 @@ INLINE void product(PRODUCT) {
 
 INLINE void begin_products(void) {
 #ifdef AMX
-    if (amx) _tile_loadconfig(&ALL_WHOLE);
+    if (amx) begin_tiles();
 #endif
 }
 
 INLINE void end_products(void) {
 #ifdef AMX
-    if (amx) _tile_release();
+    if (amx) end_tiles();
 #endif
 }
 
@@ -173,8 +166,6 @@ INLINE Segment segment_of(const Plan *p, const Keys *k, int64_t row, int64_t num
     int64_t open = number == p->firsts[row] ? k->prefix : k->prefix + trunk;
     return (Segment){open, k->prefix + first - k->start, p->starts[number + 1] - first, first};
 }
-
-INLINE int64_t least(int64_t one, int64_t two) { return one < two ? one : two; }
 
 /* Queries of a block: `count` of the heads of tokens, one after another. Of each its token in the segment, and its place
    among (tokens, heads of all groups). */

@@ -198,7 +198,7 @@ def multiply_alone(x_ND: Tensor, linear: nn.Linear) -> Tensor:
         multiplied: Tensor = prepacked(x_ND, bias)
         return multiplied
     weight = linear.weight.to(x_ND.dtype)
-    if products.take(x_ND, weight):
+    if products.takes_linear(x_ND, weight):
         return products.linear(x_ND, weight, bias)
     return F.linear(x_ND, weight, bias)
 

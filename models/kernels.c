@@ -276,20 +276,6 @@ void look(const void *query, const void *key, const void *value, void *keys, voi
     }
 }
 
-/* ---- (rows, columns) bfloat16, rows `apart` numbers apart, as (columns, rows); both are multiples of SIDE. */
-
-void transpose(const bf16 *x, bf16 *out, int64_t rows, int64_t columns, int64_t apart, int64_t threads) {
-#pragma omp parallel for schedule(static) num_threads(threads) if (rows * columns > SMALL)
-    for (int64_t j = 0; j < columns; j += SIDE)
-        for (int64_t i = 0; i < rows; i += SIDE) {
-            uint32_t pairs[SIDE / 2 * SIDE], *to = (uint32_t *)(out + j * rows + i);
-            for (int64_t r = 0; r < SIDE; r += 2)
-                pair_rows(x + (i + r) * apart + j, x + (i + r + 1) * apart + j, pairs + r / 2 * SIDE, SIDE);
-            turn_square(pairs, SIDE, to, rows / 2);
-            turn_square(pairs + TILE, SIDE, to + TILE * rows / 2, rows / 2);
-        }
-}
-
 /* ---- log softmax at the targets, (rows,); with `sloping`, logits (rows, width) become onehot - softmax. */
 
 INLINE float target_row(void *logits, int64_t target, int64_t width, float *shares, int sloping, int wide) {

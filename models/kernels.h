@@ -1,4 +1,4 @@
-/* Numbers as models/kernels.c and models/attention.c read and write them: as float (wide) or as bfloat16, the upper half
+/* Numbers as models/*.c read and write them: as float (wide) or as bfloat16, the upper half
    of a float. */
 
 #include <math.h>
@@ -8,7 +8,13 @@
 #include <immintrin.h>
 #endif
 
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
+#define AMX
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
+
+INLINE int64_t least(int64_t one, int64_t two) { return one < two ? one : two; }
 
 typedef uint16_t bf16;
 
@@ -95,3 +101,18 @@ INLINE void pair_rows(const bf16 *one, const bf16 *two, uint32_t *pairs, int64_t
 #pragma omp simd
     for (int64_t i = 0; i < columns; i++) pairs[i] = one[i] | (uint32_t)two[i] << 16;
 }
+
+/* ---- Tiles of AMX: TILE rows of TILE words, eight at a time. A process must have been lent them (attend_ready). */
+
+#ifdef AMX
+INLINE void begin_tiles(void) {
+    static const struct {
+        uint8_t palette, start, none[14];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } all_whole = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {TILE, TILE, TILE, TILE, TILE, TILE, TILE, TILE}};
+    _tile_loadconfig(&all_whole);
+}
+
+INLINE void end_tiles(void) { _tile_release(); }
+#endif

@@ -1,4 +1,4 @@
-"""What models/kernels.c and models/attention.c compute, compiled on this machine when first needed; else torch does it.
+"""What is written in C (models/*.c), compiled on this machine when first needed; without it torch does the same.
 
 torch passes over memory once an operator, and between the matrices it is memory that takes the time: the same formulas
 in one pass each take a half to an eighth (docs/log.md, 2026-11-28). Without a C compiler, or where torch's threads are
@@ -28,7 +28,7 @@ from torch import Tensor
 from models.failure import one_line
 from models.home import cache_path
 
-SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "attention.c")]
+SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "attention.c", "products.c")]
 HEADER = Path(__file__).with_name("kernels.h")
 SIDE = 32  # numbers in bfloat16 that lie in a line of a processor's cache
 WIDEST = 512  # numbers of a head that one new token looks with; C keeps as many beside
@@ -46,13 +46,16 @@ SIGNATURES: dict[str, list[Any]] = {
     "turn": [*[c_void_p] * 4, *[c_int64] * 5, c_float, c_int],
     "soften": [*[c_void_p] * 3, *[c_int64] * 6, c_int],
     "look": [*[c_void_p] * 8, *[c_int64] * 10, c_float, c_int],
-    "transpose": [*[c_void_p] * 2, *[c_int64] * 4],
     "targets": [*[c_void_p] * 4, *[c_int64] * 3, c_int, c_int],
     "add": [*[c_void_p] * 2, *[c_int64] * 3, c_int, c_int],
     "squares": [*[c_void_p] * 4, *[c_int64] * 3, c_int],
     "adamw": [*[c_void_p] * 7, *[c_int64] * 3, *[c_float] * 7, c_int],
 }
 PLAN = [*[c_void_p] * 2, *[c_int64] * 7, c_float, c_void_p]
+SIGNATURES_PRODUCTS: dict[str, list[Any]] = {
+    "multiply_room": [c_int64],
+    "multiply": [*[c_void_p] * 4, *[c_int64] * 8, c_int, c_void_p],
+}
 SIGNATURES_ATTENTION: dict[str, list[Any]] = {
     "attend_room": [*[c_int64] * 3],
     "attend": [*[c_void_p] * 3, *[c_int64] * 3, *[c_void_p] * 2, *PLAN],
@@ -66,7 +69,7 @@ class Built(NamedTuple):
     library: Any
     said: str
     attends: bool = False  # also in bfloat16, which the processor multiplies itself
-    amx: bool = False  # a whole tile at once, as Intel's AMX does
+    multiplies: bool = False  # matrices in bfloat16, by Intel's AMX
 
 
 @functools.cache
@@ -81,13 +84,16 @@ def built() -> Built:
         ctypes.CDLL(str(threads), mode=ctypes.RTLD_GLOBAL)
         library = _loaded(compiler, version)
         ready = library.attend_ready() if hasattr(library, "attend_ready") else 0
-        for name, signature in (SIGNATURES | (SIGNATURES_ATTENTION if ready else {})).items():
+        multiplies = ready == 2 and hasattr(library, "multiply")
+        there = SIGNATURES | (SIGNATURES_ATTENTION if ready else {}) | (SIGNATURES_PRODUCTS if multiplies else {})
+        for name, signature in there.items():
             getattr(library, name).argtypes = signature
-            getattr(library, name).restype = c_int64 if name == "attend_room" else None
+            getattr(library, name).restype = c_int64 if name.endswith("_room") else None
     except Exception as error:  # no compiler, another one's threads, a cache that cannot be written: all can do without
         return Built(None, f"none, torch's own operators instead ({one_line(error)})")
     how = ("", ", attention in bfloat16 too", ", attention in bfloat16 by AMX too")[ready]
-    return Built(library, f"compiled by {version}{how}", attends=ready > 0, amx=ready == 2)
+    how = ", attention and matrices in bfloat16 by AMX too" if multiplies else how
+    return Built(library, f"compiled by {version}{how}", attends=ready > 0, multiplies=multiplies)
 
 
 def _torchs_threads() -> Path:
@@ -117,12 +123,15 @@ def _compiled(compiler: list[str], version: str) -> Path:
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
-            objects, linked = [Path(scratch) / f"{source.stem}.o" for source in SOURCES], Path(scratch) / "kernels.so"
-            _said_by([*compiler, *flags, "-c", str(SOURCES[0]), "-o", str(objects[0])])
-            try:
-                _said_by([*compiler, *flags, "-c", str(SOURCES[1]), "-o", str(objects[1])])
-            except OSError:  # an assembler too old for this processor: the other kernels do not need what it lacks
-                del objects[1]
+            objects, linked = [], Path(scratch) / "kernels.so"
+            for source in SOURCES:
+                made = Path(scratch) / f"{source.stem}.o"
+                try:
+                    _said_by([*compiler, *flags, "-c", str(source), "-o", str(made)])
+                    objects.append(made)
+                except OSError:  # an assembler too old for this processor: the other kernels do not need what it lacks
+                    if source is SOURCES[0]:
+                        raise
             _said_by([*compiler, "-shared", *map(str, objects), "-o", str(linked), "-lm"])  # and no threads of its own
             linked.replace(library)
     return library
@@ -250,19 +259,6 @@ def look(
     apart = [x.stride(0) for x in (*new, keys_BKTE)]
     built().library.look(*pointers, B, K, H // K, E, T, *apart, threads, E**-0.5, WIDE[query_BHE.dtype])
     return out
-
-
-def transpose(x: Tensor, out: Tensor) -> None:
-    """xᵀ as it lies in memory, of a matrix in bfloat16 whose sides are multiples of SIDE; its rows may lie apart."""
-    rows, columns = x.shape
-    assert x.is_cpu
-    assert out.is_cpu
-    assert x.dtype == out.dtype == torch.bfloat16
-    assert rows % SIDE == columns % SIDE == 0
-    assert x.stride(1) == 1
-    assert out.shape == (columns, rows)
-    assert out.is_contiguous()
-    built().library.transpose(_at(x), _at(out), rows, columns, x.stride(0), torch.get_num_threads())
 
 
 def targets(logits_UV: Tensor, targets_U: Tensor, *, sloping: bool) -> Tensor:

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models import kernels
+from models import kernels, products
 from models.decoder import Decoder
 from models.packing import Packed
 
 CHUNK = 512  # response positions at a time: 50 MB of logits in bfloat16 at a vocabulary of 49,152
 IN_CACHE = 2**20  # logits in float32 that a processor computes at a time
-ROWS = 256  # of slopes that a processor multiplies with the head at a time: 512 take longer on AMX than twice 256
+ROWS = 256  # of slopes that torch multiplies with the head at a time: 512 take it longer on AMX than twice 256
 
 
 def sum_logps(decoder: Decoder, batch: Packed, *, dtype: torch.dtype) -> Tensor:
@@ -60,7 +60,7 @@ class _TargetLogps(torch.autograd.Function):
     def forward(ctx, hidden_UD, head_VD, targets_U, gradient_VD):  # type: ignore[no-untyped-def]  # torch's signature is untyped
         pieces, last = [], None
         for hidden, targets in zip(hidden_UD.split(CHUNK), targets_U.split(CHUNK), strict=True):
-            last = hidden @ head_VD.T
+            last = products.multiply(hidden, head_VD.T)
             pieces += _in_cache(last, targets, sloping=any(ctx.needs_input_grad))
         ctx.save_for_backward(hidden_UD, head_VD, targets_U)
         ctx.gradient, ctx.last = gradient_VD, last if any(ctx.needs_input_grad) else None
@@ -80,16 +80,16 @@ class _TargetLogps(torch.autograd.Function):
         for start in reversed(range(0, len(hidden_UD), CHUNK)):
             part = slice(start, start + CHUNK)
             if slope is None:
-                slope = hidden_UD[part] @ head_VD.T
+                slope = products.multiply(hidden_UD[part], head_VD.T)
                 _in_cache(slope, targets_U[part], sloping=True)
-            few = ROWS if slope.device.type == "cpu" else CHUNK
+            few = ROWS if slope.device.type == "cpu" and not products.take(slope, head_VD) else CHUNK
             for back, slopes, weights in zip(
                 grad_hidden[part].split(few), slope.split(few), grad_U1[part].split(few), strict=True
             ):
-                back.copy_((slopes @ head_VD) * weights)
+                back.copy_(products.multiply(slopes, head_VD) * weights)
             if grad_head is not None:
                 weighted = (hidden_UD[part] * grad_U1[part]).to(hidden_UD.dtype)
-                grad_head.addmm_(slope.T, weighted, beta=0 if part.stop >= len(hidden_UD) else 1)
+                products.multiply(slope.T, weighted, out=grad_head, add=part.stop < len(hidden_UD))
             slope = None
         # Another name of the same memory: autograd takes what only it holds without a copy.
         return grad_hidden, None if grad_head is None else grad_head.detach(), None, None
@@ -138,8 +138,8 @@ def divergence(policy: Decoder, anchor: Decoder, batch: Packed, *, dtype: torch.
         hidden.append(hidden_ND.index_select(0, batch.sources_U).to(dtype).split(CHUNK))
     kls, policies, anchors = [], [], []
     for policy_UD, anchor_UD, targets in zip(*hidden, batch.targets_U.split(CHUNK), strict=True):
-        policy_UV = (policy_UD @ policy.head.to(dtype).T).float().log_softmax(-1)
-        anchor_UV = (anchor_UD @ anchor.head.to(dtype).T).float().log_softmax(-1)
+        policy_UV = products.multiply(policy_UD, policy.head.to(dtype).T).float().log_softmax(-1)
+        anchor_UV = products.multiply(anchor_UD, anchor.head.to(dtype).T).float().log_softmax(-1)
         policies.append(policy_UV.gather(1, targets[:, None])[:, 0])
         anchors.append(anchor_UV.gather(1, targets[:, None])[:, 0])
         kls.append((policy_UV.exp() * (policy_UV - anchor_UV)).sum(-1))

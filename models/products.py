@@ -1,8 +1,8 @@
-"""Matrices times matrices in bfloat16 on a processor with AMX, in the ways that oneDNN is quick at.
+"""Matrices times matrices in bfloat16 on a processor with AMX (models/products.c).
 
-It multiplies half as fast where a first factor lies transposed, as a gradient does for its weight's; and with two
-threads it uses one where an answer is narrow and up to twice as high (docs/log.md, 2026-11-28, attention in C). So
-the gradient is transposed first, and such an answer is computed in two halves. Sums differ in a last bit at most.
+oneDNN, which torch multiplies with, is up to three times slower there at some sizes than at others: where the answer is
+narrow one of two threads may do it all, and a first factor that lies transposed, as a gradient does for its weight's,
+takes twice as long (docs/log.md, 2026-11-28). Here all take about the same. Elsewhere torch multiplies.
 Shapes: N tokens · I numbers in · O numbers out.
 """
 
@@ -14,27 +14,73 @@ import torch
 from torch import Tensor
 
 from models import kernels
+from models.kernels import SIDE
 
-NARROW = 1024  # columns
 
-
-def take(x_NI: Tensor, weight_OI: Tensor) -> bool:
-    """Whether these are multiplied here."""
+def take(a: Tensor, b: Tensor) -> bool:
+    """Whether a · b is computed here. Either may lie transposed; rows may be any number where `a` does not."""
     return (
-        x_NI.dtype == torch.bfloat16
-        and x_NI.dim() == 2
-        and all(side % kernels.SIDE == 0 for side in (*x_NI.shape, *weight_OI.shape))
-        and kernels.take(x_NI, weight_OI)
-        and kernels.built().amx
+        a.dtype == b.dtype == torch.bfloat16
+        and a.dim() == b.dim() == 2
+        and a.is_cpu
+        and b.is_cpu
+        and min(*a.shape, *b.shape) >= SIDE
+        and a.shape[1] % SIDE == b.shape[1] % SIDE == 0
+        and (a.stride(1) == 1 or (a.stride(0) == 1 and a.shape[0] % SIDE == 0))
+        and (b.stride(1) == 1 or (b.stride(0) == 1 and b.stride(1) % 2 == 0))  # words of two numbers are read
+        and kernels.built().multiplies
     )
 
 
+def multiply(
+    a: Tensor, b: Tensor, bias: Tensor | None = None, *, out: Tensor | None = None, add: bool = False
+) -> Tensor:
+    """a · b, and the bias added to each row before it is rounded; with `add`, added to what is in `out`.
+
+    Gradients do not go through it.
+    """
+    assert a.shape[1] == b.shape[0]
+    assert out is not None or not add
+    if not take(a, b):
+        if out is not None:
+            assert bias is None
+            return out.addmm_(a, b, beta=int(add))
+        return a @ b if bias is None else torch.addmm(bias, a, b)
+    rows, columns, depth = a.shape[0], b.shape[1], a.shape[1]
+    if out is None:
+        out = a.new_empty(rows, columns)
+    assert out.is_cpu
+    assert out.dtype == torch.bfloat16
+    assert out.shape == (rows, columns)
+    assert out.is_contiguous()
+    if bias is not None:
+        assert bias.dtype == torch.bfloat16
+        assert bias.shape == (columns,)
+        assert bias.is_contiguous()
+    threads, turned = torch.get_num_threads(), [x.stride(1) != 1 for x in (a, b)]
+    pointers = a.data_ptr(), b.data_ptr(), None if bias is None else bias.data_ptr(), out.data_ptr()
+    apart = [x.stride(0) if x.stride(1) == 1 else x.stride(1) for x in (a, b)]
+    sizes = rows, columns, depth, threads
+    kernels.built().library.multiply(*pointers, *apart, *turned, *sizes, add, _room.of(threads).data_ptr())
+    return out
+
+
 def linear(x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
-    """x · Wᵀ + bias, (N, O), of what `take` says. Second derivatives are not defined."""
+    """x · Wᵀ + bias, (N, O), of what `takes_linear` says. Second derivatives are not defined."""
     if not torch.is_grad_enabled():
         return multiply(x_NI, weight_OI.T, bias_O)
     out: Tensor = _Linear.apply(x_NI, weight_OI, bias_O)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return out
+
+
+def takes_linear(x_NI: Tensor, weight_OI: Tensor) -> bool:
+    """Whether a linear layer, and its gradients where they are asked for, are computed here."""
+    learns = torch.is_grad_enabled()
+    return (
+        take(x_NI, weight_OI.T)
+        and weight_OI.shape[0] % SIDE == 0
+        and not (learns and x_NI.shape[0] % SIDE)  # the depth of the weight's gradient
+    )
 
 
 class _Linear(torch.autograd.Function):
@@ -49,37 +95,21 @@ class _Linear(torch.autograd.Function):
         of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
             multiply(grad_NO, weight) if of_x else None,
-            multiply(_room.transposed(grad_NO.contiguous()), x) if of_weight else None,
+            multiply(grad_NO.T, x) if of_weight else None,
             grad_NO.sum(0) if of_bias else None,
         )
 
 
 class _Room(threading.local):
-    """Memory for one transposed matrix, as large as the largest yet: its first touches cost as much as the copying."""
+    """Memory to lay factors out in, taken once: its first touches would cost more than its use."""
 
-    numbers = torch.empty(0, dtype=torch.bfloat16)
+    bytes = torch.empty(0, dtype=torch.uint8)
 
-    def transposed(self, x: Tensor) -> Tensor:
-        """xᵀ until the next one is asked for."""
-        if len(self.numbers) < x.numel():
-            self.numbers = x.new_empty(x.numel())
-        out = self.numbers[: x.numel()].view(x.shape[1], x.shape[0])
-        kernels.transpose(x, out)
-        return out
+    def of(self, threads: int) -> Tensor:
+        needed = kernels.built().library.multiply_room(threads)
+        if len(self.bytes) < needed:
+            self.bytes = torch.empty(needed, dtype=torch.uint8)
+        return self.bytes
 
 
 _room = _Room()
-
-
-def multiply(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """a · b, and the bias added to each row before it is rounded."""
-    rows, columns = a.shape[0], b.shape[1]
-    if torch.get_num_threads() != 2 or not (2 * kernels.SIDE <= columns <= NARROW and columns <= rows < 2 * columns):
-        return a @ b if bias is None else torch.addmm(bias, a, b)
-    out, half = a.new_empty(rows, columns), columns // 2 // kernels.SIDE * kernels.SIDE
-    for part in (slice(0, half), slice(half, columns)):
-        if bias is None:
-            torch.mm(a, b[:, part], out=out[:, part])
-        else:
-            torch.addmm(bias[part], a, b[:, part], out=out[:, part])
-    return out
