@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from models import products
 from models.architecture import Architecture, RopeScaling
-from models.fused import add_and_norm, rms_norm, rotate, silu_gate
+from models.fused import add_and_norm, rms_norm, rotate, rotate_first, silu_gate
 from models.precision import make_first_calls
 
 make_first_calls()
@@ -133,10 +133,11 @@ class Block(nn.Module):
     def attention(self, x_ND: Tensor, layer: int, attend: Attend, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
         a = self.a
         heads_NHE = multiply(x_ND, self.qkv).unflatten(-1, (-1, a.head_width))
-        asked_NHE, value_NKE = heads_NHE.split((a.heads + a.kv_heads, a.kv_heads), dim=1)  # queries and keys as one
+        sizes = a.heads, a.kv_heads, a.kv_heads
         if rotation is not None and self.query_norm is None:
-            asked_NHE = rotate(asked_NHE, *rotation)
-        query_NHE, key_NKE = asked_NHE.split((a.heads, a.kv_heads), dim=1)
+            query_NHE, key_NKE, value_NKE = rotate_first(heads_NHE, sizes, 2, *rotation)
+        else:
+            query_NHE, key_NKE, value_NKE = heads_NHE.split(sizes, dim=1)
         if self.query_norm is not None and self.key_norm is not None:
             query_NHE, key_NKE = self.query_norm(query_NHE, x_ND.dtype), self.key_norm(key_NKE, x_ND.dtype)
             if rotation is not None:

@@ -70,10 +70,20 @@ def rotate(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor) -> Tensor:
 
     Cosine and sine have half the head's width; the gradient is the turn back, so nothing else is kept.
     """
+    return rotate_first(x_NHE, (x_NHE.shape[1],), 1, cosine_N1F, sine_N1F)[0]
+
+
+def rotate_first(
+    heads_NHE: Tensor, sizes: tuple[int, ...], turned: int, cosine_N1F: Tensor, sine_N1F: Tensor
+) -> tuple[Tensor, ...]:
+    """Heads side by side as groups of these sizes, the first `turned` groups rotated and the others as they are.
+
+    One tensor each way: what goes back through a split would be put together again in a pass of its own.
+    """
     if not torch.is_grad_enabled():
-        return _turn(x_NHE, cosine_N1F, sine_N1F, 1.0)
-    turned: Tensor = _Rotate.apply(x_NHE, cosine_N1F, sine_N1F)  # type: ignore[no-untyped-call]
-    return turned
+        return _turn_first(heads_NHE, sizes, turned, cosine_N1F, sine_N1F)
+    groups: tuple[Tensor, ...] = _RotateFirst.apply(heads_NHE, sizes, turned, cosine_N1F, sine_N1F)  # type: ignore[no-untyped-call]
+    return groups
 
 
 def silu_gate(gate_and_up_NF: Tensor) -> Tensor:
@@ -123,28 +133,44 @@ class _AddAndNorm(torch.autograd.Function):
         return slopes.x, slopes.added.to(ctx.dtype), slopes.weight, None, None
 
 
-class _Rotate(torch.autograd.Function):
+class _RotateFirst(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, cosine, sine):  # type: ignore[no-untyped-def]
+    def forward(ctx, heads, sizes, turned, cosine, sine):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(cosine, sine)
-        return _turn(x, cosine, sine, 1.0)
+        ctx.sizes, ctx.turned = sizes, turned
+        return _turn_first(heads, sizes, turned, cosine, sine)
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx, *grads):  # type: ignore[no-untyped-def]
         cosine, sine = ctx.saved_tensors
-        return _turn(grad, cosine, sine, -1.0), None, None
+        slope = grads[0].new_empty(len(grads[0]), sum(ctx.sizes), grads[0].shape[2])
+        for number, (of_group, grad) in enumerate(zip(slope.split(ctx.sizes, dim=1), grads, strict=True)):
+            if number < ctx.turned:
+                _turn(grad, cosine, sine, of_group, -1.0)
+            else:
+                of_group.copy_(grad)
+        return slope, None, None, None, None
 
 
-def _turn(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor, way: float) -> Tensor:
+def _turn_first(
+    heads_NHE: Tensor, sizes: tuple[int, ...], turned: int, cosine_N1F: Tensor, sine_N1F: Tensor
+) -> tuple[Tensor, ...]:
+    out, last = torch.empty_like(heads_NHE, memory_format=torch.contiguous_format), sum(sizes[:turned])
+    _turn(heads_NHE[:, :last], cosine_N1F, sine_N1F, out[:, :last], 1.0)
+    if last < sum(sizes):
+        out[:, last:] = heads_NHE[:, last:]
+    return out.split(sizes, dim=1)
+
+
+def _turn(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor, out_NHE: Tensor, way: float) -> None:
     """Forwards, or back where `way` is −1."""
-    if kernels.take(x_NHE[:1], cosine_N1F, sine_N1F):  # tokens may lie apart, as queries do beside keys and values
-        return kernels.turn(x_NHE, cosine_N1F, sine_N1F, way)
+    if kernels.take(x_NHE[:1], out_NHE[:1], cosine_N1F, sine_N1F):  # tokens may lie apart
+        kernels.turn(x_NHE, cosine_N1F, sine_N1F, out_NHE, way)
+        return
     first, second = x_NHE.chunk(2, dim=-1)
-    turned = torch.empty_like(x_NHE, memory_format=torch.contiguous_format)
-    one, two = turned.chunk(2, dim=-1)
+    one, two = out_NHE.chunk(2, dim=-1)
     torch.mul(first, cosine_N1F, out=one).addcmul_(second, sine_N1F, value=-way)
     torch.mul(second, cosine_N1F, out=two).addcmul_(first, sine_N1F, value=way)
-    return turned
 
 
 class _SiluGate(torch.autograd.Function):

@@ -55,7 +55,8 @@ void norm(const float *x, const void *added, const float *weight, float *sum, vo
 }
 
 /* slope = grad * weight * scale - x * (sum of grad * x * weight) * scale^3 / width, and `passed` where there is one;
-   `narrow`, if any, gets it in bfloat16 too. To sums (threads, width), if any, is added grad * x * scale. */
+   `narrow`, if any, gets it in bfloat16 too. sums (threads, width), if any, are zero and get grad * x * scale, the first
+   row in the end of all threads. */
 INLINE void norm_row_back(const void *grad, const float *passed, const float *x, const float *weight, float s,
                           float *slope, bf16 *narrow, float *sum, int64_t width, int wide) {
     float along = 0;
@@ -94,13 +95,23 @@ void norm_back(const void *grad, const float *passed, const float *x, const floa
 #undef BODY
         }
     }
+    for (int64_t t = 1; sums && t < threads; t++)
+        for (int64_t i = 0; i < width; i++) sums[i] += sums[t * width + i];
 }
 
 /* ---- Gate: out = silu(gate) * up. both (rows, 2 width): gate, then up; out (rows, width). */
 
 INLINE void gate_row(const void *both, void *out, int64_t width, int wide) {
+    int64_t done = 0;
+#ifdef __AVX512BF16__
+    const bf16 *gates = both, *ups = gates + width;
+    for (; !wide && done + TILE <= width; done += TILE) {
+        __m512 gate = widened(gates + done);
+        write_narrowed((bf16 *)out + done, gate * sigmoid(gate) * widened(ups + done));
+    }
+#endif
 #pragma omp simd
-    for (int64_t i = 0; i < width; i++) {
+    for (int64_t i = done; i < width; i++) {
         float gate = read(both, i, wide);
         write(out, i, gate / (1.0f + exponential(-gate)) * read(both, width + i, wide), wide);
     }
@@ -117,8 +128,18 @@ void gate(const void *both, void *out, int64_t rows, int64_t width, int64_t thre
 }
 
 INLINE void gate_row_back(const void *grad, const void *both, void *slope, int64_t width, int wide) {
+    int64_t done = 0;
+#ifdef __AVX512BF16__
+    const bf16 *gates = both, *ups = gates + width, *grads = grad;
+    bf16 *of_gate = slope, *of_up = of_gate + width;
+    for (; !wide && done + TILE <= width; done += TILE) {
+        __m512 gate = widened(gates + done), g = widened(grads + done), share = sigmoid(gate);
+        write_narrowed(of_gate + done, g * widened(ups + done) * share * (1.0f + gate * (1.0f - share)));
+        write_narrowed(of_up + done, g * gate * share);
+    }
+#endif
 #pragma omp simd
-    for (int64_t i = 0; i < width; i++) {
+    for (int64_t i = done; i < width; i++) {
         float gate = read(both, i, wide), up = read(both, width + i, wide), g = read(grad, i, wide);
         float share = 1.0f / (1.0f + exponential(-gate));
         write(slope, i, g * up * share * (1.0f + gate * (1.0f - share)), wide);
@@ -139,7 +160,7 @@ void gate_back(const void *grad, const void *both, void *slope, int64_t rows, in
     }
 }
 
-/* ---- Rotation of (rows, heads, 2 half), rows `stride` numbers apart; cosine and sine (rows, half), all of one width.
+/* ---- Rotation of (rows, heads, 2 half), rows `apart_x` numbers apart, and in out `apart_out`; cosine and sine (rows, half), all of one width.
    out[e] = x[e] c - x[half + e] s; out[half + e] = x[half + e] c + x[e] s; s is times `way`. */
 
 INLINE void turn_row(const void *x, const void *cosine, const void *sine, void *out, int64_t heads, int64_t half,
@@ -158,14 +179,14 @@ INLINE void turn_row(const void *x, const void *cosine, const void *sine, void *
     }
 }
 
-void turn(const void *x, const void *cosine, const void *sine, void *out, int64_t rows, int64_t stride, int64_t heads,
-          int64_t half, int64_t threads, float way, int wide) {
+void turn(const void *x, const void *cosine, const void *sine, void *out, int64_t rows, int64_t apart_x,
+          int64_t apart_out, int64_t heads, int64_t half, int64_t threads, float way, int wide) {
     int64_t size = wide ? 4 : 2;
 #pragma omp parallel for schedule(static) num_threads(threads) if (rows * heads * half > SMALL)
     for (int64_t row = 0; row < rows; row++) {
-        const char *from = (const char *)x + row * stride * size;
+        const char *from = (const char *)x + row * apart_x * size;
         const char *c = (const char *)cosine + row * half * size, *s = (const char *)sine + row * half * size;
-        char *to = (char *)out + row * heads * 2 * half * size;
+        char *to = (char *)out + row * apart_out * size;
 #define BODY(w) turn_row(from, c, s, to, heads, half, way, w)
         BY_WIDTH(wide, BODY);
 #undef BODY

@@ -43,7 +43,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "norm_back": [*[c_void_p] * 8, *[c_int64] * 3, c_int],
     "gate": [*[c_void_p] * 2, *[c_int64] * 3, c_int],
     "gate_back": [*[c_void_p] * 3, *[c_int64] * 3, c_int],
-    "turn": [*[c_void_p] * 4, *[c_int64] * 5, c_float, c_int],
+    "turn": [*[c_void_p] * 4, *[c_int64] * 6, c_float, c_int],
     "soften": [*[c_void_p] * 3, *[c_int64] * 6, c_int],
     "look": [*[c_void_p] * 8, *[c_int64] * 10, c_float, c_int],
     "targets": [*[c_void_p] * 4, *[c_int64] * 3, c_int, c_int],
@@ -197,7 +197,7 @@ def norm_back(
     sums_TD = x.new_zeros(threads, x.shape[-1]) if learnt else None
     pointers = [_at(one) for one in (grad, passed, x, weight_D, scale, slope, narrow, sums_TD)]
     built().library.norm_back(*pointers, *_sizes(x), WIDE[grad.dtype])
-    return NormSlopes(slope, slope if narrow is None else narrow, None if sums_TD is None else sums_TD.sum(0))
+    return NormSlopes(slope, slope if narrow is None else narrow, None if sums_TD is None else sums_TD[0])
 
 
 def gate(both: Tensor) -> Tensor:
@@ -215,15 +215,14 @@ def gate_back(grad: Tensor, both: Tensor) -> Tensor:
     return slope
 
 
-def turn(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor, way: float) -> Tensor:
-    """Each pair of features (e, e + E/2) turned by its angle times `way`; of x only heads must lie one by one."""
+def turn(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor, out_NHE: Tensor, way: float) -> None:
+    """Each pair of features (e, e + E/2) turned by its angle times `way`; of x and out only heads must lie one by one."""
     N, H, E = x_NHE.shape
     assert cosine_N1F.shape == sine_N1F.shape == (N, 1, E // 2)
-    out = x_NHE.new_empty(N, H, E)
-    pointers = _at(x_NHE), _at(cosine_N1F), _at(sine_N1F), _at(out)
-    sizes = N, x_NHE.stride(0), H, E // 2, torch.get_num_threads()
+    assert out_NHE.shape == x_NHE.shape
+    pointers = _at(x_NHE), _at(cosine_N1F), _at(sine_N1F), _at(out_NHE)
+    sizes = N, x_NHE.stride(0), out_NHE.stride(0), H, E // 2, torch.get_num_threads()
     built().library.turn(*pointers, *sizes, way, WIDE[x_NHE.dtype])
-    return out
 
 
 def soften(scores: Tensor, grads: Tensor, bias_B1TS: Tensor, open: int) -> None:

@@ -10,7 +10,7 @@
 #ifdef AMX
 #include <omp.h>
 
-#define BLOCK 384              /* of the depth, at once: its rows of the first factor stay in the first-level cache */
+#define BLOCK 288              /* of the depth, at once: its rows of the first factor stay in the first-level cache */
 #define WIDE 800               /* columns at once, at most */
 #define HELD (900 * 1024)      /* bytes of the second factor at once, where all of its depth fits */
 #define DEEP 544               /* else, of the depth, beside sums */
@@ -111,10 +111,6 @@ static void multiply_square(float *sums, const bf16 *rows, const uint32_t *colum
     _tile_stored(2, sums + TILE * SIDE, SIDE * 4);
     _tile_stored(3, sums + TILE * SIDE + TILE, SIDE * 4);
     __asm__ volatile("" ::: "memory");
-}
-
-INLINE __m512 widened(const bf16 *x) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)x)), 16));
 }
 
 /* SIDE sums as they are answered. */

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.fused import add_and_norm, rms_norm, rotate, silu_gate
+from models.fused import add_and_norm, rms_norm, rotate, rotate_first, silu_gate
 
 pytestmark = pytest.mark.usefixtures("with_and_without_kernels")
 N, H, E = 7, 3, 8
@@ -58,6 +58,14 @@ FORMULAS: dict[str, tuple[Formula, Formula, list[Tensor]]] = {
         [torch.randn(N, E), torch.randn(N, E)],
     ),
     "rotation": (lambda x: rotate(x, *angles()), lambda x: plain_rotation(x, *angles()), [torch.randn(N, H, E)]),
+    "rotation of the first of three": (
+        lambda x: torch.cat([y * n for n, y in enumerate(rotate_first(x, (3, 2, 1), 2, *angles()), 1)], dim=1),
+        lambda x: (
+            torch.cat((plain_rotation(x[:, :3], *angles()), plain_rotation(x[:, 3:5], *angles()), x[:, 5:]), dim=1)
+            * torch.tensor([1, 1, 1, 2, 2, 3])[:, None]
+        ),
+        [torch.randn(N, 6, E)],
+    ),
     "gate": (silu_gate, plain_gate, [torch.randn(N, 2 * E)]),
 }
 

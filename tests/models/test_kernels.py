@@ -74,7 +74,10 @@ class TestFormulas:
         c, s = cosine.double(), sine.double()
         for way in (1.0, -1.0):
             wanted = torch.cat((first * c - way * second * s, second * c + way * first * s), dim=-1)
-            close(kernels.turn(whole[:, :3], cosine, sine, way), wanted, dtype)
+            turned = torch.zeros_like(whole)
+            kernels.turn(whole[:, :3], cosine, sine, turned[:, 1:4], way)
+            close(turned[:, 1:4], wanted, dtype)
+            assert not turned[:, [0, 4]].any()
 
     @pytest.mark.parametrize("sloping", [True, False])
     def test_log_probs_of_targets_and_their_slopes(
@@ -215,6 +218,21 @@ def test_exponentials_are_exact_to_a_few_bits_and_end_in_zero() -> None:
     torch.testing.assert_close(found.double(), F.silu(gate.double()), rtol=5e-7, atol=1e-35)
 
 
+@needs_kernels
+def test_gates_in_bfloat16_are_right_to_a_rounding_also_where_they_are_open_or_shut() -> None:
+    """A processor's own reciprocal is right to 14 bits: times a large gate its distance from one would be seen."""
+    gate = torch.cat((torch.linspace(-80, 80, 4001), torch.tensor([1e3, 1e6, 1e30]))).bfloat16()
+    wide = gate.double().requires_grad_()
+    both = torch.cat((gate.expand(16, -1).T, torch.ones(len(gate), 16).bfloat16()), dim=1).contiguous()
+    wanted = F.silu(wide)
+    wanted.sum().backward()
+    close = {"rtol": 2**-8, "atol": 1e-30}
+    torch.testing.assert_close(kernels.gate(both)[:, 0].double(), wanted.detach(), **close)
+    slope = kernels.gate_back(torch.ones(len(gate), 16).bfloat16(), both)
+    torch.testing.assert_close(slope[:, 0].double(), wide.grad, rtol=2**-8, atol=1e-4)
+    torch.testing.assert_close(slope[:, 16].double(), wanted.detach(), **close)
+
+
 UNKNOWN: dict[str, Callable[[], Tensor]] = {
     "float64": lambda: torch.ones(3, dtype=torch.float64),
     "float16": lambda: torch.ones(3, dtype=torch.float16),
@@ -230,16 +248,6 @@ def test_tensors_that_kernels_do_not_know_are_left_to_torch(name: str) -> None:
     assert not kernels.take(UNKNOWN[name]())
     assert not kernels.take(torch.ones(3), UNKNOWN[name]())
     assert not kernels.take(torch.ones(3), torch.ones(3).bfloat16())
-
-
-@needs_kernels
-@pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("size", [(32, 32), (96, 64), (832, 960)])
-def test_a_matrix_is_transposed_whose_rows_lie_apart(size: tuple[int, int]) -> None:
-    x = torch.randn(size[0], size[1] + 8).bfloat16()[:, 8:]
-    out = torch.empty(size[1], size[0], dtype=torch.bfloat16)
-    kernels.transpose(x, out)
-    assert torch.equal(out, x.T)
 
 
 @needs_kernels
@@ -273,13 +281,14 @@ def told(cache: Path, **environment: str) -> str:
 
 
 @needs_kernels
-def test_a_compiler_too_old_for_this_processor_costs_attention_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("file", "lost"), [("attention.c", "attention"), ("products.c", "matrices")])
+def test_a_compiler_too_old_for_this_processor_costs_that_file_alone(tmp_path: Path, file: str, lost: str) -> None:
     compiler = tmp_path / "cc"
-    compiler.write_text('#!/bin/sh\ncase "$*" in *attention.c*) exit 1;; esac\nexec cc "$@"\n')
+    compiler.write_text(f'#!/bin/sh\ncase "$*" in *{file}*) exit 1;; esac\nexec cc "$@"\n')
     compiler.chmod(0o755)
     said = told(tmp_path, CC=str(compiler))
     assert "compiled by" in said
-    assert "attention" not in said
+    assert lost not in said
 
 
 @needs_kernels

@@ -1,4 +1,4 @@
-"""Products here are torch's own, whichever way they are computed."""
+"""Products here are the exact ones, each rounded once, whichever way the factors lie."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models import kernels, products
 from models.packing import pack
 from tests.tiny import GPT2, LLAMA, decoder_of, pair_rows
 
-needs_amx = pytest.mark.skipif(not kernels.built().amx, reason="no AMX here")
+needs_amx = pytest.mark.skipif(not kernels.built().multiplies, reason="no AMX here")
 ROUNDING = 2**-8  # of bfloat16
 SIZES = [(32, 64, 96), (832, 576, 576), (1120, 576, 960), (64, 1536, 576), (832, 576, 3072), (96, 64, 64)]
 
@@ -38,7 +38,7 @@ def test_a_linear_layer_and_its_gradients(size: tuple[int, int, int], biased: bo
         x, weight, grad, bias = (
             torch.randn(size, generator=draw).bfloat16() for size in ((N, I), (O, I), (N, O), (O,))
         )
-        assert products.take(x, weight)
+        assert products.takes_linear(x, weight)
         given = (x, weight, bias) if biased else (x, weight)
         leaves = [t.clone().requires_grad_() for t in given]
         exact = [t.double().requires_grad_() for t in given]
@@ -60,17 +60,94 @@ def test_a_frozen_matrix_gets_no_gradient() -> None:
     assert weight.grad is None
 
 
+SHAPES = {  # rows, depth, columns
+    "smallest": (32, 32, 32),
+    "rows that end within a square": (77, 64, 96),
+    "all of the depth at once": (64, 576, 1600),
+    "a part of the depth at a time": (96, 1888, 576),
+    "more rows than sums are kept of": (1152, 1920, 832),
+    "more threads than squares": (32, 64, 32),
+    "a head": (160, 64, 4096),
+}
+
+
+def factors(shape: tuple[int, int, int], turned: tuple[bool, bool]) -> tuple[Tensor, Tensor]:
+    """Each one's rows, as they lie, are part of a wider matrix."""
+    rows, depth, columns = shape
+    found = []
+    for number, (size, turn) in enumerate(zip(((rows, depth), (depth, columns)), turned, strict=True)):
+        draw = torch.Generator().manual_seed(number)
+        high, wide = reversed(size) if turn else size
+        lies = torch.randn(high, wide + 8, generator=draw).bfloat16()[:, 8:]
+        found.append(lies.T if turn else lies)
+    return found[0], found[1]
+
+
+@needs_amx
+@pytest.mark.parametrize("turned", [(False, False), (False, True), (True, False), (True, True)], ids=str)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_product_is_right_whichever_way_its_factors_lie(
+    shape: tuple[int, int, int], turned: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the same to the bit among any number of threads."""
+    rows = shape[0] // kernels.SIDE * kernels.SIDE if turned[0] else shape[0]
+    a, b = factors((rows, *shape[1:]), turned)
+    assert products.take(a, b)
+    bias, before = torch.randn(shape[2]).bfloat16(), torch.randn(rows, shape[2]).bfloat16()
+    exact = a.double() @ b.double()
+    found = {}
+    for threads in (1, 2, 3, 6):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found[threads] = products.multiply(a, b, bias)
+        assert torch.equal(found[threads], found[1])
+    close(found[1], exact + bias.double())
+    added = before.clone()
+    assert products.multiply(a, b, out=added, add=True) is added
+    close(added, exact + before.double())
+    products.multiply(a, b, out=added)
+    close(added, exact)
+
+
+@needs_amx
+def test_what_is_no_number_stays_none_where_it_belongs() -> None:
+    a, b = torch.ones(64, 64).bfloat16(), torch.ones(64, 64).bfloat16()
+    a[3, 5], b[7, 40] = torch.nan, torch.inf
+    found = products.multiply(a, b)
+    assert found[3].isnan().all()
+    assert found[:3, 40].isinf().all()
+    assert torch.equal(found[4:, :40], torch.full((60, 40), 64.0).bfloat16())
+
+
 @needs_amx
 def test_what_is_no_such_product_is_left_to_torch() -> None:
-    x, weight = torch.ones(32, 64).bfloat16(), torch.ones(96, 64).bfloat16()
-    assert products.take(x, weight)
-    assert not products.take(x.float(), weight.float())
-    assert not products.take(x[:31], weight)
-    assert not products.take(x, weight[:95])
-    assert not products.take(x[:, :63], weight[:, :63])
-    assert not products.take(x[None], weight)
-    assert not products.take(x, torch.ones(64, 96).bfloat16().T)
-    assert not products.take(x.to("meta"), weight.to("meta"))
+    """And is computed all the same."""
+    a, b = torch.ones(64, 64).bfloat16(), torch.ones(64, 96).bfloat16()
+    assert products.take(a, b)
+    assert products.take(a[:33], b)
+    for one, two in (
+        (a.float(), b.float()),
+        (a[:31], b),
+        (a[:, :63], b[:63]),
+        (a, b[:, :95]),
+        (a.T[:33], b),  # rows of what lies transposed
+        (a[:, ::2], b[:32]),
+    ):
+        assert not products.take(one, two)
+        bias, out = torch.ones(two.shape[1], dtype=one.dtype), torch.ones(len(one), two.shape[1], dtype=one.dtype)
+        assert torch.equal(products.multiply(one, two, bias), one @ two + 1)
+        assert torch.equal(products.multiply(one, two, out=out, add=True), one @ two + 1)
+    assert not products.take(a[None], b)
+    assert not products.take(a.to("meta"), b.to("meta"))
+
+
+@needs_amx
+def test_layers_whose_gradients_cannot_be_computed_here_are_left_to_torch() -> None:
+    x, weight = torch.ones(33, 64).bfloat16(), torch.ones(96, 64).bfloat16()
+    assert not products.takes_linear(x, weight)
+    with torch.no_grad():
+        assert products.takes_linear(x, weight)
+    assert products.takes_linear(x[:32], weight)
+    assert not products.takes_linear(x[:32], weight[:95])
 
 
 @needs_amx
