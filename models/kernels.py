@@ -216,7 +216,7 @@ def gate_back(grad: Tensor, both: Tensor) -> Tensor:
 
 
 def turn(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor, out_NHE: Tensor, way: float) -> None:
-    """Each pair of features (e, e + E/2) turned by its angle times `way`; of x and out only heads must lie one by one."""
+    """Each pair of features (e, e + E/2) turned by its angle times `way`. Tokens may lie apart, also in `out`."""
     N, H, E = x_NHE.shape
     assert cosine_N1F.shape == sine_N1F.shape == (N, 1, E // 2)
     assert out_NHE.shape == x_NHE.shape

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -106,6 +108,24 @@ def test_a_product_is_right_whichever_way_its_factors_lie(
     close(added, exact + before.double())
     products.multiply(a, b, out=added)
     close(added, exact)
+
+
+@needs_amx
+@pytest.mark.parametrize("turned", [(False, False), (True, True)], ids=str)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_memory_is_neither_read_before_it_is_written_nor_left(
+    shape: tuple[int, int, int], turned: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is handed over holds no numbers, and ends in a guard."""
+    a, b = factors((shape[0] // kernels.SIDE * kernels.SIDE, *shape[1:]), turned)
+    before, threads = products.multiply(a, b), torch.get_num_threads()
+    needed = kernels.built().library.multiply_room(threads)
+    longer = torch.full((needed + 4096,), 0xFF, dtype=torch.uint8)
+    monkeypatch.setattr(products, "_room", SimpleNamespace(of=lambda _: longer))
+    out = torch.full((len(a) + 2, b.shape[1]), math.nan).bfloat16()
+    assert torch.equal(products.multiply(a, b, out=out[1:-1]), before)
+    assert out[[0, -1]].isnan().all()
+    assert (longer[needed:] == 0xFF).all()
 
 
 @needs_amx
