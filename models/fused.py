@@ -159,7 +159,8 @@ def _turn_first(
     _turn(heads_NHE[:, :last], cosine_N1F, sine_N1F, out[:, :last], 1.0)
     if last < sum(sizes):
         out[:, last:] = heads_NHE[:, last:]
-    return out.split(sizes, dim=1)
+    groups: tuple[Tensor, ...] = out.split(sizes, dim=1)
+    return groups
 
 
 def _turn(x_NHE: Tensor, cosine_N1F: Tensor, sine_N1F: Tensor, out_NHE: Tensor, way: float) -> None:
