@@ -11,20 +11,6 @@
 
 #ifdef __AVX512BF16__
 #include <omp.h>
-#ifdef AMX
-#include <sys/syscall.h>
-long syscall(long number, ...); /* unistd.h has names of ours */
-static int amx; /* whether this process may use it: Linux lends it on request */
-#endif
-
-/* 1 where the processor multiplies bfloat16 itself, 2 where it does so a tile at a time; called once, before all else. */
-int attend_ready(void) {
-#ifdef AMX
-    amx = syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0;
-    if (amx) return 2;
-#endif
-    return 1;
-}
 
 /* Keys and queries come SIDE at a time, and all that is multiplied is a multiple of that. */
 #define NEVER INT32_MAX
@@ -107,7 +93,7 @@ static void product_of_rows(PRODUCT) {
 
 INLINE void product(PRODUCT) {
 #ifdef AMX
-    if (amx) {
+    if (tiles_lent) {
         product_of_tiles(c, apart_c, a, apart_a, b, apart_b, rows, columns, depth, add);
         return;
     }
@@ -117,13 +103,13 @@ INLINE void product(PRODUCT) {
 
 INLINE void begin_products(void) {
 #ifdef AMX
-    if (amx) begin_tiles();
+    if (tiles_lent) begin_tiles();
 #endif
 }
 
 INLINE void end_products(void) {
 #ifdef AMX
-    if (amx) end_tiles();
+    if (tiles_lent) end_tiles();
 #endif
 }
 
@@ -527,6 +513,4 @@ void attend_back(const bf16 *query, const bf16 *key, const bf16 *value, int64_t 
         for (int64_t i = 0; i < prefix * groups; i++) sum_shared(&p, to, rows, i % groups, i / groups, (float *)mine);
     }
 }
-#else
-int attend_ready(void) { return 0; }
 #endif

@@ -155,6 +155,7 @@ class _RotateFirst(torch.autograd.Function):
 def _turn_first(
     heads_NHE: Tensor, sizes: tuple[int, ...], turned: int, cosine_N1F: Tensor, sine_N1F: Tensor
 ) -> tuple[Tensor, ...]:
+    assert heads_NHE.shape[1] == sum(sizes)
     out, last = torch.empty_like(heads_NHE, memory_format=torch.contiguous_format), sum(sizes[:turned])
     _turn(heads_NHE[:, :last], cosine_N1F, sine_N1F, out[:, :last], 1.0)
     if last < sum(sizes):

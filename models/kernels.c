@@ -6,6 +6,21 @@
 
 #include "kernels.h"
 
+#ifdef AMX
+#include <sys/syscall.h>
+long syscall(long number, ...); /* unistd.h has names of ours */
+#endif
+
+int tiles_lent;
+
+/* Called once, before all else. */
+int lend_tiles(void) {
+#ifdef AMX
+    tiles_lent = syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0;
+#endif
+    return tiles_lent;
+}
+
 #define SMALL 8192 /* numbers that are not worth waking other threads for */
 #define BLOCK 8192 /* numbers of a sum that is kept in float */
 
@@ -55,8 +70,8 @@ void norm(const float *x, const void *added, const float *weight, float *sum, vo
 }
 
 /* slope = grad * weight * scale - x * (sum of grad * x * weight) * scale^3 / width, and `passed` where there is one;
-   `narrow`, if any, gets it in bfloat16 too. sums (threads, width), if any, are zero and get grad * x * scale, the first
-   row in the end of all threads. */
+   `narrow`, if any, gets it in bfloat16 too. sums (threads, width), if any, must be zero; in the end the first row is the
+   sum of grad * x * scale over all rows. */
 INLINE void norm_row_back(const void *grad, const float *passed, const float *x, const float *weight, float s,
                           float *slope, bf16 *narrow, float *sum, int64_t width, int wide) {
     float along = 0;
@@ -160,8 +175,8 @@ void gate_back(const void *grad, const void *both, void *slope, int64_t rows, in
     }
 }
 
-/* ---- Rotation of (rows, heads, 2 half), rows `apart_x` numbers apart, and in out `apart_out`; cosine and sine (rows, half), all of one width.
-   out[e] = x[e] c - x[half + e] s; out[half + e] = x[half + e] c + x[e] s; s is times `way`. */
+/* ---- Rotation of (rows, heads, 2 half), rows `apart_x` numbers apart, and in out `apart_out`; cosine
+   and sine (rows, half), all of one width. out[e] = x[e] c - x[half + e] s; out[half + e] = x[half + e] c + x[e] s; s is times `way`. */
 
 INLINE void turn_row(const void *x, const void *cosine, const void *sine, void *out, int64_t heads, int64_t half,
                      float way, int wide) {

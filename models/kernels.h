@@ -55,7 +55,8 @@ INLINE __m512 widened(const bf16 *x) {
 
 INLINE void write_narrowed(bf16 *x, __m512 values) { _mm256_storeu_si256((void *)x, (__m256i)_mm512_cvtneps_pbh(values)); }
 
-/* 1 / (1 + e^-x) to a relative 1e-4 and, for large x, to 1e-7: gradients take its distance from one times x. */
+/* 1 / (1 + e^-x) to a relative 1e-4 and, for large x, to 1e-7: gradients take its distance from one times x. Never below
+   2^-126. */
 INLINE __m512 sigmoid(__m512 x) {
     __m512 power = _mm512_min_ps(_mm512_max_ps(x * -1.44269504f, _mm512_set1_ps(-126)), _mm512_set1_ps(126));
     __m512 n = _mm512_roundscale_ps(power, _MM_FROUND_TO_NEAREST_INT), r = power - n;
@@ -63,7 +64,7 @@ INLINE __m512 sigmoid(__m512 x) {
     p = p * r + 0.240226507f;
     p = p * r + 0.693147181f;
     __m512 whole = _mm512_scalef_ps(p * r + 1.0f, n) + 1.0f, part = _mm512_rcp14_ps(whole);
-    return part * (2.0f - whole * part); /* a step of Newton's */
+    return part * (2.0f - whole * part); /* a step of Newton's: how near the part is differs by maker */
 }
 #endif
 
@@ -122,7 +123,9 @@ INLINE void pair_rows(const bf16 *one, const bf16 *two, uint32_t *pairs, int64_t
     for (int64_t i = 0; i < columns; i++) pairs[i] = one[i] | (uint32_t)two[i] << 16;
 }
 
-/* ---- Tiles of AMX: TILE rows of TILE words, eight at a time. A process must have been lent them (attend_ready). */
+/* ---- Tiles of AMX: TILE rows of TILE words, eight at a time. */
+
+extern int tiles_lent; /* whether this process may use them: Linux lends them on request (lend_tiles) */
 
 #ifdef AMX
 INLINE void begin_tiles(void) {

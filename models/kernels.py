@@ -3,7 +3,8 @@
 torch passes over memory once an operator, and between the matrices it is memory that takes the time: the same formulas
 in one pass each take a half to an eighth (docs/log.md, 2026-11-28). Without a C compiler, or where torch's threads are
 not GCC's, there are no kernels, and the same numbers but for rounding. PREFBENCH_KERNELS=0 does without them.
-C checks nothing: what may be handed over is asserted here and in models/segments.py, or asked of `take`.
+C checks nothing: what may be handed over is asserted here, in models/segments.py and models/products.py, or asked of
+`take`.
 Shapes: N tokens · D width · F feed-forward width, or half a head's where it is turned · H heads · K key/value heads ·
 E head width · B rows · T queries, or what a cache holds · S keys · U positions · V vocabulary.
 """
@@ -52,14 +53,14 @@ SIGNATURES: dict[str, list[Any]] = {
     "adamw": [*[c_void_p] * 7, *[c_int64] * 3, *[c_float] * 7, c_int],
 }
 PLAN = [*[c_void_p] * 2, *[c_int64] * 7, c_float, c_void_p]
-SIGNATURES_PRODUCTS: dict[str, list[Any]] = {
-    "multiply_room": [c_int64],
-    "multiply": [*[c_void_p] * 4, *[c_int64] * 8, c_int, c_void_p],
-}
 SIGNATURES_ATTENTION: dict[str, list[Any]] = {
     "attend_room": [*[c_int64] * 3],
     "attend": [*[c_void_p] * 3, *[c_int64] * 3, *[c_void_p] * 2, *PLAN],
     "attend_back": [*[c_void_p] * 3, *[c_int64] * 3, *[c_void_p] * 7, *PLAN],
+}
+SIGNATURES_PRODUCTS: dict[str, list[Any]] = {
+    "multiply_room": [c_int64],
+    "multiply": [*[c_void_p] * 4, *[c_int64] * 8, c_int, c_void_p],
 }
 
 
@@ -83,17 +84,17 @@ def built() -> Built:
         version = _said_by([*compiler, "--version"]).splitlines()[0]
         ctypes.CDLL(str(threads), mode=ctypes.RTLD_GLOBAL)
         library = _loaded(compiler, version)
-        ready = library.attend_ready() if hasattr(library, "attend_ready") else 0
-        multiplies = ready == 2 and hasattr(library, "multiply")
-        there = SIGNATURES | (SIGNATURES_ATTENTION if ready else {}) | (SIGNATURES_PRODUCTS if multiplies else {})
+        lent, attends, multiplies = library.lend_tiles(), hasattr(library, "attend"), hasattr(library, "multiply")
+        multiplies = bool(multiplies and lent)
+        there = SIGNATURES | (SIGNATURES_ATTENTION if attends else {}) | (SIGNATURES_PRODUCTS if multiplies else {})
         for name, signature in there.items():
             getattr(library, name).argtypes = signature
             getattr(library, name).restype = c_int64 if name.endswith("_room") else None
     except Exception as error:  # no compiler, another one's threads, a cache that cannot be written: all can do without
         return Built(None, f"none, torch's own operators instead ({one_line(error)})")
-    how = ("", ", attention in bfloat16 too", ", attention in bfloat16 by AMX too")[ready]
-    how = ", attention and matrices in bfloat16 by AMX too" if multiplies else how
-    return Built(library, f"compiled by {version}{how}", attends=ready > 0, multiplies=multiplies)
+    more = [name for name, is_there in (("attention", attends), ("matrices", multiplies)) if is_there]
+    how = f", {' and '.join(more)} in bfloat16{' by AMX' if lent else ''} too" if more else ""
+    return Built(library, f"compiled by {version}{how}", attends=attends, multiplies=multiplies)
 
 
 def _torchs_threads() -> Path:
@@ -129,7 +130,9 @@ def _compiled(compiler: list[str], version: str) -> Path:
                 try:
                     _said_by([*compiler, *flags, "-c", str(source), "-o", str(made)])
                     objects.append(made)
-                except OSError:  # an assembler too old for this processor: the other kernels do not need what it lacks
+                except (
+                    OSError
+                ):  # too old for this processor: what is in the first file works without attention or products
                     if source is SOURCES[0]:
                         raise
             _said_by([*compiler, "-shared", *map(str, objects), "-o", str(linked), "-lm"])  # and no threads of its own

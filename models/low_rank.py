@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from models import products
 from models.decoder import Decoder, multiply_alone
 from models.lora import Lora, Projection
 
@@ -76,7 +77,7 @@ class _LowRank(torch.autograd.Function):
         grad_NS = torch.cat([part @ b_Or for part, b_Or in zip(parts, bs, strict=True)], -1).mul_(ctx.scale)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad_NO @ ctx.linear.weight.to(grad_NO.dtype)).addmm_(grad_NS, a_SI)
+            grad_x = products.multiply(grad_NO, ctx.linear.weight.to(grad_NO.dtype)).addmm_(grad_NS, a_SI)
         return grad_x, None, None, None, grad_NS.T @ x_NI, *grad_bs
 
 

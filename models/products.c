@@ -17,10 +17,14 @@
 #define SUMS (1000 * 1024)     /* bytes of sums that wait for the rest of the depth */
 #define ROOM (2 * 1024 * 1024) /* bytes for a thread */
 
+_Static_assert(HELD / 2 / WIDE >= DEEP, "what is held beside sums would be more than the whole depth");
+_Static_assert(SIDE * BLOCK * 2 + SUMS + WIDE * DEEP * 2 <= ROOM, "a part of the depth");
+_Static_assert(SIDE * BLOCK * 2 + SIDE * WIDE * 4 + HELD <= ROOM, "all of the depth");
+
 typedef struct {
     const bf16 *at;
     int64_t apart; /* numbers from row to row, as it lies */
-    int64_t turned;
+    int64_t transposed;
 } Factor;
 
 typedef struct {
@@ -44,7 +48,7 @@ INLINE int64_t even(int64_t all, int64_t most) { return parts(parts(all, SIDE), 
 static void lay_rows(Factor a, int64_t row, int64_t last, int64_t start, int64_t end, bf16 *tiles) {
     int64_t rows = least(SIDE, last - row);
     for (int64_t k = start; k < end; k += SIDE, tiles += SIDE * SIDE) {
-        if (a.turned) {
+        if (a.transposed) {
             uint32_t pairs[SIDE / 2 * SIDE];
             const bf16 *at = a.at + k * a.apart + row;
             for (int64_t i = 0; i < SIDE; i += 2)
@@ -63,7 +67,7 @@ static void lay_rows(Factor a, int64_t row, int64_t last, int64_t start, int64_t
    word two numbers of a column. */
 static void lay_columns(Factor b, int64_t first, int64_t last, int64_t start, int64_t end, uint32_t *tiles) {
     int64_t strip = (end - start) * TILE;
-    if (b.turned) {
+    if (b.transposed) {
         for (int64_t j = first; j < last; j += SIDE)
             for (int64_t k = start; k < end; k += SIDE, tiles += 2 * TILE * TILE) {
                 const uint32_t *at = (const uint32_t *)(b.at + j * b.apart + k);
@@ -171,10 +175,10 @@ static int64_t threads_down(int64_t rows, int64_t columns, int64_t threads) {
 
 int64_t multiply_room(int64_t threads) { return threads * ROOM; }
 
-/* out (rows, columns) = or += a (rows, depth) times b (depth, columns), and bias (columns,); where one lies `turned`, as
-   (depth, rows) or (columns, depth). All are multiples of SIDE but rows where a does not lie turned; none is zero. */
+/* out (rows, columns) = or += a (rows, depth) times b (depth, columns), and bias (columns,); where one lies `transposed`, as
+   (depth, rows) or (columns, depth). All are multiples of SIDE but rows where a does not lie transposed; none is zero. */
 void multiply(const bf16 *a, const bf16 *b, const bf16 *bias, bf16 *out, int64_t apart_a, int64_t apart_b,
-              int64_t turned_a, int64_t turned_b, int64_t rows, int64_t columns, int64_t depth, int64_t threads, int add,
+              int64_t transposed_a, int64_t transposed_b, int64_t rows, int64_t columns, int64_t depth, int64_t threads, int add,
               char *room) {
     Answer c = {out, bias, rows, columns, depth, add};
     int64_t high = parts(rows, SIDE), wide = columns / SIDE, down = threads_down(high, wide, threads);
@@ -186,7 +190,7 @@ void multiply(const bf16 *a, const bf16 *b, const bf16 *bias, bf16 *out, int64_t
         int64_t left = wide * j / across * SIDE, right = wide * (j + 1) / across * SIDE;
         if (top >= bottom || left >= right) continue;
         begin_tiles();
-        multiply_part((Factor){a, apart_a, turned_a}, (Factor){b, apart_b, turned_b}, c,
+        multiply_part((Factor){a, apart_a, transposed_a}, (Factor){b, apart_b, transposed_b}, c,
                       (Rectangle){top, bottom - top, left, right - left}, room + t * ROOM);
         end_tiles();
     }

@@ -2,7 +2,7 @@
 
 oneDNN, which torch multiplies with, is up to three times slower there at some sizes than at others: where the answer is
 narrow one of two threads may do it all, and a first factor that lies transposed, as a gradient does for its weight's,
-takes twice as long (docs/log.md, 2026-11-28). Here all take about the same. Elsewhere torch multiplies.
+takes twice as long (docs/log.md, 2026-11-28, products in C). Here all take about the same. Elsewhere torch multiplies.
 Shapes: N tokens · I numbers in · O numbers out.
 """
 
@@ -41,28 +41,29 @@ def multiply(
     """
     assert a.shape[1] == b.shape[0]
     assert out is not None or not add
+    if out is not None:
+        assert bias is None
+        assert out.shape == (a.shape[0], b.shape[1])
+        assert out.dtype == a.dtype
+        assert out.is_contiguous()
     if not take(a, b):
         if out is not None:
-            assert bias is None
             return out.addmm_(a, b, beta=int(add))
         return a @ b if bias is None else torch.addmm(bias, a, b)
-    rows, columns, depth = a.shape[0], b.shape[1], a.shape[1]
-    if out is None:
-        out = a.new_empty(rows, columns)
-    assert out.is_cpu
-    assert out.dtype == torch.bfloat16
-    assert out.shape == (rows, columns)
-    assert out.is_contiguous()
     if bias is not None:
         assert bias.dtype == torch.bfloat16
-        assert bias.shape == (columns,)
+        assert bias.shape == (b.shape[1],)
         assert bias.is_contiguous()
-    threads, turned = torch.get_num_threads(), [x.stride(1) != 1 for x in (a, b)]
-    pointers = a.data_ptr(), b.data_ptr(), None if bias is None else bias.data_ptr(), out.data_ptr()
+    into = a.new_empty(a.shape[0], b.shape[1]) if out is None else out
+    assert into.is_cpu
+    threads, transposed = torch.get_num_threads(), [x.stride(1) != 1 for x in (a, b)]
+    pointers = a.data_ptr(), b.data_ptr(), None if bias is None else bias.data_ptr(), into.data_ptr()
     apart = [x.stride(0) if x.stride(1) == 1 else x.stride(1) for x in (a, b)]
-    sizes = rows, columns, depth, threads
-    kernels.built().library.multiply(*pointers, *apart, *turned, *sizes, add, _room.of(threads).data_ptr())
-    return out
+    sizes = a.shape[0], b.shape[1], a.shape[1], threads
+    kernels.built().library.multiply(*pointers, *apart, *transposed, *sizes, add, _room.of(threads).data_ptr())
+    if out is not None:
+        torch.autograd.graph.increment_version([out])
+    return into
 
 
 def linear(x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
@@ -75,11 +76,9 @@ def linear(x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Ten
 
 def takes_linear(x_NI: Tensor, weight_OI: Tensor) -> bool:
     """Whether a linear layer, and its gradients where they are asked for, are computed here."""
-    learns = torch.is_grad_enabled()
+    learns = torch.is_grad_enabled() and weight_OI.requires_grad
     return (
-        take(x_NI, weight_OI.T)
-        and weight_OI.shape[0] % SIDE == 0
-        and not (learns and x_NI.shape[0] % SIDE)  # the depth of the weight's gradient
+        take(x_NI, weight_OI.T) and not (learns and x_NI.shape[0] % SIDE)  # the depth of the weight's gradient
     )
 
 
@@ -103,12 +102,12 @@ class _Linear(torch.autograd.Function):
 class _Room(threading.local):
     """Memory to lay factors out in, taken once: its first touches would cost more than its use."""
 
-    bytes = torch.empty(0, dtype=torch.uint8)
+    bytes = torch.empty(0, dtype=torch.uint8, device="cpu")
 
     def of(self, threads: int) -> Tensor:
         needed = kernels.built().library.multiply_room(threads)
         if len(self.bytes) < needed:
-            self.bytes = torch.empty(needed, dtype=torch.uint8)
+            self.bytes = torch.empty(needed, dtype=torch.uint8, device="cpu")
         return self.bytes
 
 

@@ -220,17 +220,20 @@ def test_exponentials_are_exact_to_a_few_bits_and_end_in_zero() -> None:
 
 @needs_kernels
 def test_gates_in_bfloat16_are_right_to_a_rounding_also_where_they_are_open_or_shut() -> None:
-    """A processor's own reciprocal is right to 14 bits: times a large gate its distance from one would be seen."""
-    gate = torch.cat((torch.linspace(-80, 80, 4001), torch.tensor([1e3, 1e6, 1e30]))).bfloat16()
+    """A gate's slope has its distance from one times itself, which a reciprocal of 14 bits would have wrong."""
+    gate = torch.cat((torch.linspace(-30, 30, 4001), torch.tensor([-1e6, -1e3, 1e3, 1e6, 1e30]))).bfloat16()
     wide = gate.double().requires_grad_()
     both = torch.cat((gate.expand(16, -1).T, torch.ones(len(gate), 16).bfloat16()), dim=1).contiguous()
     wanted = F.silu(wide)
     wanted.sum().backward()
-    close = {"rtol": 2**-8, "atol": 1e-30}
-    torch.testing.assert_close(kernels.gate(both)[:, 0].double(), wanted.detach(), **close)
+    assert wide.grad is not None
     slope = kernels.gate_back(torch.ones(len(gate), 16).bfloat16(), both)
-    torch.testing.assert_close(slope[:, 0].double(), wide.grad, rtol=2**-8, atol=1e-4)
-    torch.testing.assert_close(slope[:, 16].double(), wanted.detach(), **close)
+    for found, exact in (
+        (kernels.gate(both)[:, 0], wanted.detach()),
+        (slope[:, 0], wide.grad),
+        (slope[:, 16], wanted.detach()),
+    ):
+        torch.testing.assert_close(found.double(), exact, rtol=2**-8 + 2e-4, atol=1e-6)
 
 
 UNKNOWN: dict[str, Callable[[], Tensor]] = {
@@ -265,6 +268,7 @@ def test_where_there_is_a_compiler_there_are_kernels() -> None:
     assert kernels.built().library is not None, kernels.built().said
     told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     assert kernels.built().attends == ("avx512_bf16" in told)
+    assert kernels.built().multiplies == bool(kernels.built().library.lend_tiles())
 
 
 def told(cache: Path, **environment: str) -> str:
@@ -281,14 +285,15 @@ def told(cache: Path, **environment: str) -> str:
 
 
 @needs_kernels
-@pytest.mark.parametrize(("file", "lost"), [("attention.c", "attention"), ("products.c", "matrices")])
-def test_a_compiler_too_old_for_this_processor_costs_that_file_alone(tmp_path: Path, file: str, lost: str) -> None:
+@pytest.mark.parametrize("file", ["attention.c", "products.c"])
+def test_a_compiler_too_old_for_this_processor_costs_that_file_alone(tmp_path: Path, file: str) -> None:
     compiler = tmp_path / "cc"
     compiler.write_text(f'#!/bin/sh\ncase "$*" in *{file}*) exit 1;; esac\nexec cc "$@"\n')
     compiler.chmod(0o755)
-    said = told(tmp_path, CC=str(compiler))
+    said, built = told(tmp_path, CC=str(compiler)), kernels.built()
     assert "compiled by" in said
-    assert lost not in said
+    assert ("attention" in said) == (built.attends and file != "attention.c")
+    assert ("matrices" in said) == (built.multiplies and file != "products.c")
 
 
 @needs_kernels

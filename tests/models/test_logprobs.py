@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import logprobs
+from models import kernels, logprobs, products
 from models.decoder import Decoder
 from models.logprobs import divergence, sum_logps, token_logps
 from models.packing import Packed, pack
@@ -51,6 +51,32 @@ def test_gradients_are_those_of_the_whole_softmax(chunk: int, tied: bool, monkey
         strict=True,
     ):
         assert (found - wanted).norm() <= 1e-5 * wanted.norm(), name
+
+
+@pytest.mark.usefixtures("with_and_without_kernels")
+@pytest.mark.parametrize(
+    "tokens", [96, 160, 150], ids=["a chunk and a half", "whole squares", "a last chunk that ends within one"]
+)
+def test_in_bfloat16_the_head_gets_its_gradient_from_all_chunks(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Into memory that holds no numbers; also where a processor multiplies some of the chunks itself."""
+    monkeypatch.setattr(logprobs, "CHUNK", 64)
+    taken, take = [], products.take
+    monkeypatch.setattr(products, "take", lambda *given: (taken.append(take(*given)), taken[-1])[1])
+    draw = torch.Generator().manual_seed(0)
+    hidden, head = (torch.randn(size, generator=draw).bfloat16() / 4 for size in ((tokens, 64), (96, 64)))
+    targets, weights = torch.randint(96, (tokens,), generator=draw), torch.randn(tokens, generator=draw)
+    leaves = [x.clone().requires_grad_() for x in (hidden, head)]
+    exact = [x.double().requires_grad_() for x in (hidden, head)]
+    logps = logprobs._TargetLogps.apply(*leaves, targets, torch.full((96, 64), torch.nan).bfloat16())
+    (logps * weights).sum().backward()
+    wanted = (exact[0] @ exact[1].T).log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    (wanted * weights).sum().backward()
+    assert (logps - wanted).norm() <= 0.005 * wanted.norm()
+    for mine, other in zip(leaves, exact, strict=True):
+        assert mine.grad is not None
+        assert other.grad is not None
+        assert (mine.grad - other.grad).norm() <= 0.01 * other.grad.norm()
+    assert any(taken) == kernels.built().multiplies
 
 
 @pytest.mark.usefixtures("with_and_without_kernels")

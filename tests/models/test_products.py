@@ -68,6 +68,7 @@ SHAPES = {  # rows, depth, columns
     "all of the depth at once": (64, 576, 1600),
     "a part of the depth at a time": (96, 1888, 576),
     "more rows than sums are kept of": (1152, 1920, 832),
+    "sums of rows that end within a square": (77, 1888, 576),
     "more threads than squares": (32, 64, 32),
     "a head": (160, 64, 4096),
 }
@@ -118,14 +119,28 @@ def test_memory_is_neither_read_before_it_is_written_nor_left(
 ) -> None:
     """What is handed over holds no numbers, and ends in a guard."""
     a, b = factors((shape[0] // kernels.SIDE * kernels.SIDE, *shape[1:]), turned)
-    before, threads = products.multiply(a, b), torch.get_num_threads()
-    needed = kernels.built().library.multiply_room(threads)
-    longer = torch.full((needed + 4096,), 0xFF, dtype=torch.uint8)
-    monkeypatch.setattr(products, "_room", SimpleNamespace(of=lambda _: longer))
-    out = torch.full((len(a) + 2, b.shape[1]), math.nan).bfloat16()
-    assert torch.equal(products.multiply(a, b, out=out[1:-1]), before)
-    assert out[[0, -1]].isnan().all()
-    assert (longer[needed:] == 0xFF).all()
+    before = products.multiply(a, b)
+    for threads in (1, 2):
+        needed = kernels.built().library.multiply_room(threads)
+        longer = torch.full((needed + 4096,), 0xFF, dtype=torch.uint8)
+        out = torch.full((len(a) + 2, b.shape[1]), math.nan).bfloat16()
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+            patch.setattr(products, "_room", SimpleNamespace(of=lambda _, longer=longer: longer))
+            assert torch.equal(products.multiply(a, b, out=out[1:-1]), before)
+        assert out[[0, -1]].isnan().all()
+        assert (longer[needed:] == 0xFF).all()
+
+
+@needs_amx
+def test_factors_may_lie_in_one_another() -> None:
+    """A row for all, as what goes back through a sum, and rows an odd number of numbers apart."""
+    row, b, odd = torch.randn(64).bfloat16(), torch.randn(64, 96).bfloat16(), torch.randn(64, 65).bfloat16()[:, :64]
+    assert products.take(row.expand(32, 64), b)
+    close(products.multiply(row.expand(32, 64), b), row.double().expand(32, 64) @ b.double())
+    close(products.multiply(odd, b), odd.double() @ b.double())
+    close(products.multiply(odd.T, b), odd.double().T @ b.double())
+    close(products.multiply(b.T, odd), b.double().T @ odd.double())
 
 
 @needs_amx
@@ -141,9 +156,10 @@ def test_what_is_no_number_stays_none_where_it_belongs() -> None:
 @needs_amx
 def test_what_is_no_such_product_is_left_to_torch() -> None:
     """And is computed all the same."""
-    a, b = torch.ones(64, 64).bfloat16(), torch.ones(64, 96).bfloat16()
+    a, b, odd = torch.ones(64, 64).bfloat16(), torch.ones(64, 96).bfloat16(), torch.ones(96, 65).bfloat16()[:, :64]
     assert products.take(a, b)
     assert products.take(a[:33], b)
+    assert products.take(odd, a)
     for one, two in (
         (a.float(), b.float()),
         (a[:31], b),
@@ -151,6 +167,7 @@ def test_what_is_no_such_product_is_left_to_torch() -> None:
         (a, b[:, :95]),
         (a.T[:33], b),  # rows of what lies transposed
         (a[:, ::2], b[:32]),
+        (a, odd.T),  # words of two numbers would be read across rows
     ):
         assert not products.take(one, two)
         bias, out = torch.ones(two.shape[1], dtype=one.dtype), torch.ones(len(one), two.shape[1], dtype=one.dtype)
@@ -163,11 +180,12 @@ def test_what_is_no_such_product_is_left_to_torch() -> None:
 @needs_amx
 def test_layers_whose_gradients_cannot_be_computed_here_are_left_to_torch() -> None:
     x, weight = torch.ones(33, 64).bfloat16(), torch.ones(96, 64).bfloat16()
+    assert products.takes_linear(x, weight), "a frozen one gets none"
+    weight.requires_grad_()
     assert not products.takes_linear(x, weight)
     with torch.no_grad():
         assert products.takes_linear(x, weight)
     assert products.takes_linear(x[:32], weight)
-    assert not products.takes_linear(x[:32], weight[:95])
 
 
 @needs_amx
