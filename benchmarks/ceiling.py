@@ -8,6 +8,7 @@ step's share of what it reaches is told as well.
 from __future__ import annotations
 
 import copy
+import functools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -104,5 +105,5 @@ def ceiling(a: Architecture, works: Sequence[Work], dtype: torch.dtype, multiply
 def multiplied(rows: int, into: int, out: int, dtype: torch.dtype, multiply: Multiply) -> float:
     """Seconds of one matrix forward, and of its two gradients; the best of three."""
     x, w, grad = (torch.ones(size, dtype=dtype) for size in ((rows, into), (out, into), (rows, out)))
-    factors = (x, w.T), (grad, w), (grad.T, x)
-    return sum(min(seconds_of(lambda a=a, b=b: multiply(a, b)) for _ in range(3)) for a, b in factors)
+    three = [functools.partial(multiply, *factors) for factors in ((x, w.T), (grad, w), (grad.T, x))]
+    return sum(min(seconds_of(product) for _ in range(3)) for product in three)
