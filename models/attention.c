@@ -26,39 +26,11 @@
 
 #ifdef AMX
 static void product_of_tiles(PRODUCT) {
-    /* Compilers do not know that tiles read and write memory. */
-    __asm__ volatile("" ::: "memory");
-    for (int64_t i = 0; i < rows; i += SIDE) {
-        for (int64_t j = 0; j < columns; j += SIDE) {
-            float *at = c + i * apart_c + j;
-            if (add) {
-                _tile_loadd(0, at, apart_c * 4);
-                _tile_loadd(1, at + TILE, apart_c * 4);
-                _tile_loadd(2, at + TILE * apart_c, apart_c * 4);
-                _tile_loadd(3, at + TILE * apart_c + TILE, apart_c * 4);
-            } else {
-                _tile_zero(0);
-                _tile_zero(1);
-                _tile_zero(2);
-                _tile_zero(3);
-            }
-            for (int64_t k = 0; k < depth; k += 2 * TILE) {
-                _tile_loadd(4, a + i * apart_a + k, apart_a * 2);
-                _tile_loadd(6, b + k / 2 * apart_b + j, apart_b * 4);
-                _tile_loadd(7, b + k / 2 * apart_b + j + TILE, apart_b * 4);
-                _tile_loadd(5, a + (i + TILE) * apart_a + k, apart_a * 2);
-                _tile_dpbf16ps(0, 4, 6);
-                _tile_dpbf16ps(1, 4, 7);
-                _tile_dpbf16ps(2, 5, 6);
-                _tile_dpbf16ps(3, 5, 7);
-            }
-            _tile_stored(0, at, apart_c * 4);
-            _tile_stored(1, at + TILE, apart_c * 4);
-            _tile_stored(2, at + TILE * apart_c, apart_c * 4);
-            _tile_stored(3, at + TILE * apart_c + TILE, apart_c * 4);
-        }
-    }
-    __asm__ volatile("" ::: "memory");
+    for (int64_t i = 0; i < rows; i += SIDE)
+        for (int64_t j = 0; j < columns; j += SIDE)
+            multiply_square(c + i * apart_c + j, apart_c,
+                            (Tiles){a + i * apart_a, apart_a * 2, TILE * apart_a * 2, SIDE * 2},
+                            (Tiles){b + j, apart_b * 4, TILE * 4, TILE * apart_b * 4}, depth / SIDE, add);
 }
 #endif
 

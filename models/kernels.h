@@ -138,4 +138,44 @@ INLINE void begin_tiles(void) {
 }
 
 INLINE void end_tiles(void) { _tile_release(); }
+
+/* What is multiplied, two tiles at a time. All in bytes: from row to row of a tile, from a tile to the one beside or below
+   it, and to the next two along the depth. */
+typedef struct {
+    const void *at;
+    int64_t apart, other, next;
+} Tiles;
+
+/* c (SIDE, SIDE), its rows `apart` floats apart, = or += as many rows times as many columns, over `steps` times SIDE of
+   the depth; a word of columns has two of its numbers. */
+INLINE void multiply_square(float *c, int64_t apart, Tiles rows, Tiles columns, int64_t steps, int add) {
+    const char *upper = rows.at, *left = columns.at;
+    __asm__ volatile("" ::: "memory"); /* compilers do not know that tiles read and write memory */
+    if (add) {
+        _tile_loadd(0, c, apart * 4);
+        _tile_loadd(1, c + TILE, apart * 4);
+        _tile_loadd(2, c + TILE * apart, apart * 4);
+        _tile_loadd(3, c + TILE * apart + TILE, apart * 4);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    for (int64_t k = 0; k < steps; k++, upper += rows.next, left += columns.next) {
+        _tile_loadd(4, upper, rows.apart);
+        _tile_loadd(6, left, columns.apart);
+        _tile_loadd(7, left + columns.other, columns.apart);
+        _tile_loadd(5, upper + rows.other, rows.apart);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, c, apart * 4);
+    _tile_stored(1, c + TILE, apart * 4);
+    _tile_stored(2, c + TILE * apart, apart * 4);
+    _tile_stored(3, c + TILE * apart + TILE, apart * 4);
+    __asm__ volatile("" ::: "memory");
+}
 #endif

@@ -84,8 +84,8 @@ def built() -> Built:
         version = _said_by([*compiler, "--version"]).splitlines()[0]
         ctypes.CDLL(str(threads), mode=ctypes.RTLD_GLOBAL)
         library = _loaded(compiler, version)
-        lent, attends, multiplies = library.lend_tiles(), hasattr(library, "attend"), hasattr(library, "multiply")
-        multiplies = bool(multiplies and lent)
+        lent = bool(library.lend_tiles())
+        attends, multiplies = hasattr(library, "attend"), lent and hasattr(library, "multiply")
         there = SIGNATURES | (SIGNATURES_ATTENTION if attends else {}) | (SIGNATURES_PRODUCTS if multiplies else {})
         for name, signature in there.items():
             getattr(library, name).argtypes = signature

@@ -86,37 +86,6 @@ static void lay_columns(Factor b, int64_t first, int64_t last, int64_t start, in
     }
 }
 
-/* sums (SIDE, SIDE) = or += as many rows times as many columns, laid out, over `steps` times SIDE of the depth. */
-static void multiply_square(float *sums, const bf16 *rows, const uint32_t *columns, int64_t steps, int add) {
-    __asm__ volatile("" ::: "memory"); /* compilers do not know that tiles read and write memory */
-    if (add) {
-        _tile_loadd(0, sums, SIDE * 4);
-        _tile_loadd(1, sums + TILE, SIDE * 4);
-        _tile_loadd(2, sums + TILE * SIDE, SIDE * 4);
-        _tile_loadd(3, sums + TILE * SIDE + TILE, SIDE * 4);
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    }
-    for (int64_t k = 0; k < steps; k++, rows += SIDE * SIDE, columns += 2 * TILE * TILE) {
-        _tile_loadd(4, rows, SIDE * 2);
-        _tile_loadd(6, columns, TILE * 4);
-        _tile_loadd(7, columns + TILE * TILE, TILE * 4);
-        _tile_loadd(5, rows + TILE * SIDE, SIDE * 2);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-    }
-    _tile_stored(0, sums, SIDE * 4);
-    _tile_stored(1, sums + TILE, SIDE * 4);
-    _tile_stored(2, sums + TILE * SIDE, SIDE * 4);
-    _tile_stored(3, sums + TILE * SIDE + TILE, SIDE * 4);
-    __asm__ volatile("" ::: "memory");
-}
-
 /* SIDE sums as they are answered. */
 INLINE void write_sums(const float *sums, const bf16 *bias, bf16 *to, int add) {
     __m512 one = _mm512_loadu_ps(sums), two = _mm512_loadu_ps(sums + TILE);
@@ -149,7 +118,9 @@ static void multiply_part(Factor a, Factor b, Answer c, Rectangle all, char *roo
                         lay_rows(a, i, bottom, k, k + steps * SIDE, laid_rows);
                         const uint32_t *columns = laid_columns + (k - start) * TILE;
                         for (int64_t at = 0; at < right - j; at += SIDE, columns += (end - start) * TILE)
-                            multiply_square(these + at * SIDE, laid_rows, columns, steps, k > 0);
+                            multiply_square(these + at * SIDE, SIDE,
+                                            (Tiles){laid_rows, SIDE * 2, TILE * SIDE * 2, SIDE * SIDE * 2},
+                                            (Tiles){columns, TILE * 4, TILE * TILE * 4, SIDE * TILE * 4}, steps, k > 0);
                     }
                     if (end < c.depth) continue;
                     for (int64_t r = i; r < least(i + SIDE, bottom); r++)
@@ -175,11 +146,11 @@ static int64_t threads_down(int64_t rows, int64_t columns, int64_t threads) {
 
 int64_t multiply_room(int64_t threads) { return threads * ROOM; }
 
-/* out (rows, columns) = or += a (rows, depth) times b (depth, columns), and bias (columns,); where one lies `transposed`, as
+/* out (rows, columns) = or += a (rows, depth) times b (depth, columns), and bias (columns,); what lies `transposed` is
    (depth, rows) or (columns, depth). All are multiples of SIDE but rows where a does not lie transposed; none is zero. */
 void multiply(const bf16 *a, const bf16 *b, const bf16 *bias, bf16 *out, int64_t apart_a, int64_t apart_b,
-              int64_t transposed_a, int64_t transposed_b, int64_t rows, int64_t columns, int64_t depth, int64_t threads, int add,
-              char *room) {
+              int64_t transposed_a, int64_t transposed_b, int64_t rows, int64_t columns, int64_t depth,
+              int64_t threads, int add, char *room) {
     Answer c = {out, bias, rows, columns, depth, add};
     int64_t high = parts(rows, SIDE), wide = columns / SIDE, down = threads_down(high, wide, threads);
     int64_t across = threads / down;

@@ -76,10 +76,8 @@ def linear(x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Ten
 
 def takes_linear(x_NI: Tensor, weight_OI: Tensor) -> bool:
     """Whether a linear layer, and its gradients where they are asked for, are computed here."""
-    learns = torch.is_grad_enabled() and weight_OI.requires_grad
-    return (
-        take(x_NI, weight_OI.T) and not (learns and x_NI.shape[0] % SIDE)  # the depth of the weight's gradient
-    )
+    learns = torch.is_grad_enabled() and weight_OI.requires_grad  # then tokens are the depth of a product
+    return take(x_NI, weight_OI.T) and not (learns and x_NI.shape[0] % SIDE)
 
 
 class _Linear(torch.autograd.Function):
@@ -102,12 +100,12 @@ class _Linear(torch.autograd.Function):
 class _Room(threading.local):
     """Memory to lay factors out in, taken once: its first touches would cost more than its use."""
 
-    bytes = torch.empty(0, dtype=torch.uint8, device="cpu")
+    threads, bytes = 0, torch.empty(0, dtype=torch.uint8, device="cpu")
 
     def of(self, threads: int) -> Tensor:
-        needed = kernels.built().library.multiply_room(threads)
-        if len(self.bytes) < needed:
-            self.bytes = torch.empty(needed, dtype=torch.uint8, device="cpu")
+        if threads > self.threads:
+            needed = kernels.built().library.multiply_room(threads)
+            self.threads, self.bytes = threads, torch.empty(needed, dtype=torch.uint8, device="cpu")
         return self.bytes
 
 
